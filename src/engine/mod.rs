@@ -1,0 +1,2 @@
+//! The dataflow.
+pub mod batch;

@@ -1,0 +1,1 @@
+//! What an Avro, JSON Schema or Protobuf text means.

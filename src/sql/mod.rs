@@ -1,0 +1,2 @@
+//! A query's text to a typed query.
+pub mod query;
