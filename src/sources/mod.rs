@@ -1,1 +1,3 @@
-//! sources
+//! Sources: where records enter that no other program writes to Kafka.
+
+pub mod replay;
