@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A stable code, such as `M0102`. Each room lists its own in `codes.rs`; `mesh explain CODE` reads those lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(pub &'static str);
@@ -36,7 +38,7 @@ pub enum Severity {
 }
 
 /// A range of bytes in a text that the user wrote. The text itself stands in [`Texts`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The file as the user named it, relative to where mesh was started.
     pub file: Arc<str>,

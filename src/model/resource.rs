@@ -12,7 +12,7 @@ pub enum ResourceId {
     Subject(String),
     /// A Kafka topic.
     Topic(String),
-    /// A product's entry in the catalog, by the product's name.
+    /// A product's entry in the catalog, by the product's name; a domain's or a team's as `domain/NAME`, `team/NAME`.
     Entry(String),
 }
 
