@@ -106,7 +106,8 @@ pub struct Registered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisteredReference {
     pub name: String,
-    pub subject: String,
-    pub version: i32,
     pub text: String,
+    /// What it refers to itself.
+    #[serde(default)]
+    pub references: Vec<RegisteredReference>,
 }
