@@ -66,3 +66,54 @@ impl From<std::io::Error> for Failure {
         Failure::new(Exit::Failed, error)
     }
 }
+
+impl From<crate::kafka::KafkaError> for Failure {
+    fn from(error: crate::kafka::KafkaError) -> Self {
+        use crate::kafka::Kind;
+        match error.kind {
+            Kind::Unreachable => Failure::new(Exit::Unreachable, &error).hint(WHERE_KAFKA),
+            Kind::Unauthorized => Failure::new(Exit::Unreachable, &error).hint("ask who runs Kafka for that right"),
+            Kind::Refused | Kind::Other => Failure::new(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<crate::registry::RegistryError> for Failure {
+    fn from(error: crate::registry::RegistryError) -> Self {
+        use crate::registry::Kind;
+        match error.kind {
+            Kind::Unreachable | Kind::Unauthorised => Failure::new(Exit::Unreachable, &error).hint(WHERE_REGISTRY),
+            _ => Failure::new(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<crate::apply::ApplyError> for Failure {
+    fn from(error: crate::apply::ApplyError) -> Self {
+        use crate::apply::ErrorKind;
+        match error.kind {
+            ErrorKind::Unreachable | ErrorKind::Unauthorised => {
+                let hint = if error.endpoint.starts_with("registry") { WHERE_REGISTRY } else { WHERE_KAFKA };
+                Failure::new(Exit::Unreachable, &error).hint(hint)
+            }
+            ErrorKind::Fenced => Failure::new(Exit::Failed, &error).hint("let it end, then plan and apply again"),
+            ErrorKind::Failed => Failure::new(Exit::Failed, &error),
+        }
+    }
+}
+
+impl From<crate::run::RunError> for Failure {
+    fn from(error: crate::run::RunError) -> Self {
+        use crate::run::RunError;
+        match error {
+            RunError::Kafka(error) => error.into(),
+            RunError::Registry(error) => error.into(),
+            RunError::NotApplied(_) => Failure::new(Exit::Failed, error).hint("`mesh apply` makes what a run needs"),
+            RunError::Unreachable(_) => Failure::new(Exit::Unreachable, error),
+            RunError::Job(_) => Failure::new(Exit::Failed, error),
+        }
+    }
+}
+
+const WHERE_KAFKA: &str = "the environment's kafka.bootstrap says where Kafka is; MESH_BOOTSTRAP overrides it for local";
+const WHERE_REGISTRY: &str = "the environment's registry.url says where the registry is; MESH_REGISTRY overrides it for local";

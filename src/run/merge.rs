@@ -114,6 +114,11 @@ impl Merge {
         self.lanes.iter().all(|lane| lane.rows == 0)
     }
 
+    /// Whether a lane is known to hold nobody back.
+    pub fn is_idle(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_none_or(|lane| lane.bound == Bound::Idle)
+    }
+
     /// The offset of the first row of a lane that was not released, if any waits.
     pub fn first_waiting(&self, lane: usize) -> Option<i64> {
         let chunk = self.lanes.get(lane)?.chunks.front()?;

@@ -1,0 +1,214 @@
+//! `mesh tail`: a product's records, decoded by its schema.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::load::{self, Loaded, Manifests};
+use super::out::Out;
+use super::published;
+use crate::format;
+use crate::kafka::consumer::{Message, Reader};
+use crate::model::product::Format;
+use crate::plan::entry::ProductEntry;
+use crate::registry::Registry;
+
+/// Show a product's records, decoded by its schema
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The product
+    name: String,
+
+    /// Where to start: earliest, latest, or -N for the last N records
+    #[arg(long, default_value = "-10", allow_hyphen_values = true)]
+    from: From,
+
+    /// End at the records that exist now
+    #[arg(long)]
+    until_end: bool,
+
+    /// The form of the output
+    #[arg(short = 'o', long = "output", default_value = "text")]
+    output: Form,
+
+    #[command(flatten)]
+    manifests: Manifests,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Earliest,
+    Latest,
+    Last(i64),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix('-').map(str::parse::<i64>)) {
+            ("earliest", _) => Ok(From::Earliest),
+            ("latest", _) => Ok(From::Latest),
+            (_, Some(Ok(number))) if number > 0 => Ok(From::Last(number)),
+            _ => Err("write earliest, latest, or -N for the last N records".into()),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
+    let loaded = load::environment(&arguments.manifests, out)?;
+    let runtime = super::runtime()?;
+    let entry = runtime.block_on(published::product(&loaded, &arguments.name))?;
+    let mut tail = Tail::open(&loaded, &entry, arguments, runtime.handle().clone())?;
+    tail.run(arguments, out)?;
+    Ok(Exit::Worked)
+}
+
+/// The records of one topic, from somewhere on.
+struct Tail {
+    reader: Reader,
+    registry: Registry,
+    runtime: tokio::runtime::Handle,
+    format: Format,
+    form: Form,
+    /// Writer schemas by id; `None` where the registry has none.
+    schemas: HashMap<i32, Option<String>>,
+    positions: Vec<i64>,
+    ends: Vec<i64>,
+}
+
+impl Tail {
+    fn open(loaded: &Loaded, entry: &ProductEntry, arguments: &Arguments, runtime: tokio::runtime::Handle) -> Result<Tail, Failure> {
+        let environment = &loaded.mesh.environment;
+        let mut reader = Reader::new(&environment.kafka, &loaded.mesh.root, "mesh.tail")?;
+        let partitions = reader.partitions(&entry.topic)?;
+        let (mut positions, mut ends) = (Vec::new(), Vec::new());
+        for partition in 0..partitions {
+            let (first, end) = reader.watermarks(&entry.topic, partition)?;
+            positions.push(match arguments.from {
+                From::Earliest => first,
+                From::Latest => end,
+                From::Last(number) => end.saturating_sub(number).max(first),
+            });
+            ends.push(end);
+        }
+        let starts: Vec<(usize, i32, i64)> = (0..).zip(&positions).map(|(partition, offset)| (0, partition, *offset)).collect();
+        reader.assign(std::slice::from_ref(&entry.topic), &starts)?;
+        let registry = Registry::connect(&environment.registry, &loaded.mesh.root)?;
+        let (format, form) = (entry.contract.format, arguments.output);
+        Ok(Tail { reader, registry, runtime, format, form, schemas: HashMap::new(), positions, ends })
+    }
+
+    fn run(&mut self, arguments: &Arguments, out: &Out) -> Result<(), Failure> {
+        match arguments.from {
+            From::Last(number) => self.last(number, out)?,
+            _ => self.until_ends(out)?,
+        }
+        while !arguments.until_end {
+            for line in self.poll()?.into_iter().map(|record| record.line) {
+                out.data(&line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn at_ends(&self) -> bool {
+        self.positions.iter().zip(&self.ends).all(|(position, end)| position >= end)
+    }
+
+    fn until_ends(&mut self, out: &Out) -> Result<(), Failure> {
+        while !self.at_ends() {
+            let records = self.poll()?;
+            let text: String = records.into_iter().map(|record| record.line).collect();
+            out.data(&text)?;
+        }
+        Ok(())
+    }
+
+    /// The last records of the whole topic by their time, whatever their partition.
+    fn last(&mut self, number: i64, out: &Out) -> Result<(), Failure> {
+        let mut records = Vec::new();
+        while !self.at_ends() {
+            records.extend(self.poll()?);
+        }
+        records.sort_by_key(|record| record.order);
+        let skip = records.len().saturating_sub(usize::try_from(number).unwrap_or(usize::MAX));
+        out.data(&records.into_iter().skip(skip).map(|record| record.line).collect::<String>())
+    }
+
+    fn poll(&mut self) -> Result<Vec<Shown>, Failure> {
+        let polled = self.reader.poll(Duration::from_millis(500), 1_000)?;
+        let mut records = Vec::with_capacity(polled.messages.len());
+        for message in &polled.messages {
+            records.push(self.show(message)?);
+            self.pass(message.partition(), message.offset() + 1);
+        }
+        for end in &polled.ends {
+            self.pass(end.partition, end.offset);
+        }
+        Ok(records)
+    }
+
+    fn pass(&mut self, partition: i32, offset: i64) {
+        if let Some(position) = usize::try_from(partition).ok().and_then(|partition| self.positions.get_mut(partition)) {
+            *position = (*position).max(offset);
+        }
+    }
+
+    fn show(&mut self, message: &Message) -> Result<Shown, Failure> {
+        let (key, value) = (self.decode(message.key())?, self.decode(message.payload())?);
+        let (partition, offset) = (message.partition(), message.offset());
+        let timestamp = message.timestamp().unwrap_or(0);
+        let line = match self.form {
+            Form::Json => {
+                let record = json!({"key": key, "value": value, "partition": partition, "offset": offset, "timestamp": time(timestamp)});
+                format!("{record}\n")
+            }
+            Form::Text => format!("{partition}:{offset}  {}  {key}  {value}\n", time(timestamp)),
+        };
+        Ok(Shown { order: (timestamp, partition, offset), line })
+    }
+
+    /// Bytes by their schema; what can't be decoded is shown as what it is.
+    fn decode(&mut self, bytes: Option<&[u8]>) -> Result<Value, Failure> {
+        let Some(bytes) = bytes else { return Ok(Value::Null) };
+        let schema = match (self.format, format::frame::parse(bytes)) {
+            (Format::Json, _) => None,
+            (_, Ok((id, _))) => self.schema(id)?,
+            (_, Err(_)) => None,
+        };
+        Ok(format::to_json(self.format, schema.as_deref(), bytes)
+            .unwrap_or_else(|error| json!({"undecodable": error.to_string(), "bytes": bytes.len()})))
+    }
+
+    fn schema(&mut self, id: i32) -> Result<Option<String>, Failure> {
+        if let Some(known) = self.schemas.get(&id) {
+            return Ok(known.clone());
+        }
+        let text = self.runtime.block_on(self.registry.by_id(id))?.map(|schema| schema.text);
+        self.schemas.insert(id, text.clone());
+        Ok(text)
+    }
+}
+
+/// A record as it is printed, and its place among others.
+struct Shown {
+    order: (i64, i32, i64),
+    line: String,
+}
+
+/// A time in RFC 3339, UTC, with milliseconds.
+fn time(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map_or_else(|| ms.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}

@@ -1,0 +1,486 @@
+//! A derivation: the loop that reads its inputs, steps its dataflow and writes the results, exactly once.
+//!
+//! One turn: read what has come, decode it, merge it by event time with the other inputs, step the dataflow over what
+//! nothing can come before, write the results. Every 100 ms the turn ends with a commit of all of it. What was read but
+//! not yet merged is not committed as read, so the only state to rebuild after a restart is the dataflow's own.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::board::Finished;
+use super::epoch::{DeadLetter, EPOCH, Epoch};
+use super::merge::{Bound, Merge};
+use super::{Ended, Event, Shared};
+use crate::engine::{Dataflow, Rebuild};
+use crate::format::{Decoder, Encoded, Encoder, Layout, Record};
+use crate::kafka::consumer::{Message, Reader};
+use crate::model::product::{Derivation, OnBadRecord, Start};
+use crate::model::{Product, Shape};
+use crate::sql::query::Query;
+
+/// Rows that wait in one lane at most before its partition is paused.
+const LANE_ROWS: usize = 20_000;
+/// Rows handed to the dataflow in one turn.
+const STEP_ROWS: usize = 16_384;
+/// Records taken from Kafka in one turn.
+const POLL_RECORDS: usize = 8_192;
+/// How long a partition of another program's topic must be quiet at its end to count as idle.
+const QUIET: Duration = Duration::from_millis(500);
+/// How long to wait for records when there are none.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// One partition of one input.
+struct Lane {
+    input: usize,
+    topic: usize,
+    partition: i32,
+    /// The offset that is read next.
+    position: i64,
+    /// While the state is rebuilt: the offset to stop at.
+    until: Option<i64>,
+    /// Since when the partition has been read to its end.
+    at_end: Option<Instant>,
+    paused: bool,
+    /// Records that can't be decoded, until those before them are merged.
+    bad: VecDeque<BadRecord>,
+}
+
+struct BadRecord {
+    offset: i64,
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    code: &'static str,
+    reason: String,
+}
+
+impl Lane {
+    fn new(input: usize, topic: usize, partition: i32) -> Lane {
+        Lane { input, topic, partition, position: 0, until: None, at_end: None, paused: false, bad: VecDeque::new() }
+    }
+
+    /// Whether a record belongs to it and is still wanted.
+    fn wants(&self, topic: usize, partition: i32, offset: i64) -> bool {
+        self.topic == topic && self.partition == partition && offset >= self.position && self.until.is_none_or(|until| offset < until)
+    }
+}
+
+/// The running derivation.
+struct Derive<'a> {
+    shared: &'a Shared<'a>,
+    product: &'a Product,
+    derivation: &'a Derivation,
+    query: &'a Query,
+    epoch: Epoch<'a>,
+    flow: Dataflow,
+    decoders: Vec<Decoder>,
+    encoder: Encoder,
+    encoded: Encoded,
+    reader: Reader,
+    topics: Vec<String>,
+    lanes: Vec<Lane>,
+    merge: Merge,
+    disorder_ms: i64,
+    published: Option<Finished>,
+}
+
+/// Runs a derivation until the run ends.
+pub(super) fn run(shared: &Shared<'_>, product: &Product, derivation: &Derivation, query: &Query) -> Result<(), Ended> {
+    let mut derive = Derive::open(shared, product, derivation, query)?;
+    derive.restore()?;
+    while !shared.board.is_stopped() {
+        derive.turn()?;
+    }
+    derive.commit()
+}
+
+impl<'a> Derive<'a> {
+    fn open(shared: &'a Shared<'a>, product: &'a Product, derivation: &'a Derivation, query: &'a Query) -> Result<Self, Ended> {
+        let epoch = Epoch::open(shared, product)?;
+        let fatal = |error: String| Ended::Fatal(format!("{}: {error}", product.name));
+        let flow = Dataflow::compile(query).map_err(|error| fatal(error.to_string()))?;
+        let decoders = query.inputs.iter().map(|input| shared.decoder(input)).collect::<Result<Vec<_>, Ended>>()?;
+        let mut topics: Vec<String> = Vec::new();
+        let mut lanes = Vec::new();
+        for (input, of) in query.inputs.iter().enumerate() {
+            let name = &shared.product(&of.product)?.topic.name;
+            // A product that is read twice is consumed once; each of its lanes takes what it needs.
+            let topic = topics.iter().position(|known| known == name).unwrap_or_else(|| {
+                topics.push(name.clone());
+                topics.len() - 1
+            });
+            lanes.extend((0..shared.partitions(name)).map(|partition| Lane::new(input, topic, partition)));
+        }
+        Ok(Derive {
+            encoder: shared.encoder(product)?,
+            reader: Reader::new(shared.kafka, shared.root, &super::group(&product.name)).map_err(Ended::from_kafka)?,
+            merge: new_merge(query, &lanes),
+            disorder_ms: query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0),
+            encoded: Encoded::default(),
+            published: None,
+            shared,
+            product,
+            derivation,
+            query,
+            epoch,
+            flow,
+            decoders,
+            topics,
+            lanes,
+        })
+    }
+}
+
+fn new_merge(query: &Query, lanes: &[Lane]) -> Merge {
+    Merge::new(lanes.iter().map(|lane| (lane.input, query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table))))
+}
+
+/// What happens on each turn.
+impl Derive<'_> {
+    fn turn(&mut self) -> Result<(), Ended> {
+        let came = self.poll()?;
+        self.learn_bounds();
+        let stepped = self.step()?;
+        self.put_aside()?;
+        self.pause_and_resume()?;
+        let age = self.epoch.age();
+        if age >= EPOCH || (age >= PATIENCE && !came && !stepped) {
+            self.commit()?;
+        }
+        if !self.epoch.is_open() {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Reads what has come into the lanes; tells whether anything has.
+    fn poll(&mut self) -> Result<bool, Ended> {
+        let polled = self.reader.poll(PATIENCE, POLL_RECORDS).map_err(Ended::from_kafka)?;
+        let mut by_lane: Vec<Vec<&Message>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        for message in &polled.messages {
+            let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+            for (lane, messages) in self.lanes.iter().zip(&mut by_lane) {
+                if lane.wants(topic, partition, offset) {
+                    messages.push(message);
+                }
+            }
+        }
+        for (lane, messages) in by_lane.iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
+            self.decode(lane, messages)?;
+        }
+        for message in &polled.messages {
+            self.pass(message.topic(), message.partition(), message.offset() + 1, false);
+        }
+        for end in &polled.ends {
+            self.pass(end.topic, end.partition, end.offset, true);
+        }
+        Ok(!polled.messages.is_empty())
+    }
+
+    /// All before an offset has been read of a partition.
+    fn pass(&mut self, topic: usize, partition: i32, offset: i64, end: bool) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.topic == topic && lane.partition == partition) {
+            lane.position = lane.position.max(offset);
+            lane.at_end = end.then(|| lane.at_end.unwrap_or_else(Instant::now));
+        }
+    }
+
+    /// Decodes records of one lane and puts them there.
+    fn decode(&mut self, at: usize, messages: &[&Message]) -> Result<(), Ended> {
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        let input = lane.input;
+        let Some(decoder) = self.decoders.get_mut(input) else { return Ok(()) };
+        let records: Vec<Record<'_>> =
+            messages.iter().map(|m| Record { key: m.key(), value: m.payload(), timestamp: m.timestamp().unwrap_or(0) }).collect();
+        let decoded = self.shared.decode(decoder, &records, &self.product.name)?;
+        let offset_of = |record: u32| messages.get(record as usize).map_or(0, |m| m.offset());
+        let offsets = decoded.records.iter().map(|record| offset_of(*record)).collect();
+        for bad in decoded.bad {
+            let Some(message) = messages.get(bad.record as usize) else { continue };
+            if self.derivation.on_bad_record == OnBadRecord::Stop {
+                return Err(bad_record_stops(self.product, &self.topics[input], message, bad.code, &bad.reason));
+            }
+            lane.bad.push_back(BadRecord {
+                offset: message.offset(),
+                timestamp: message.timestamp().unwrap_or(0),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                code: bad.code,
+                reason: bad.reason,
+            });
+        }
+        self.merge.push(at, decoded.batch, offsets);
+        self.shared.counts(&self.product.name).records_in.fetch_add(messages.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Learns how far each lane is known to have come.
+    fn learn_bounds(&mut self) {
+        for (input, of) in self.query.inputs.iter().enumerate() {
+            let finished = self.shared.board.finished(&of.product);
+            for (at, lane) in self.lanes.iter().enumerate().filter(|(_, lane)| lane.input == input) {
+                self.merge.set_bound(at, bound_of(lane, finished.as_ref()));
+            }
+        }
+    }
+
+    /// Steps the dataflow over what nothing can come before; tells whether there was anything.
+    fn step(&mut self) -> Result<bool, Ended> {
+        let before = self.merge.frontier();
+        let batches = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
+        let frontier = self.merge.frontier();
+        if batches.is_empty() && frontier == before {
+            return Ok(false);
+        }
+        if !batches.is_empty() {
+            self.epoch.begin()?;
+        }
+        let stepped = !batches.is_empty();
+        let watermark = frontier.saturating_sub(self.disorder_ms);
+        let failed = |error: crate::engine::RowError| Ended::Fatal(format!("{}: {error}", self.product.name));
+        let results = self.flow.step(batches, watermark).map_err(failed)?;
+        for batch in &results {
+            self.encoded.clear();
+            self.encoder.encode(batch, &mut self.encoded).map_err(|bad| unfit(self.product, &bad))?;
+            self.epoch.send(&self.encoded)?;
+        }
+        Ok(stepped)
+    }
+
+    fn broken(&self, error: &arrow::error::ArrowError) -> Ended {
+        Ended::Fatal(format!("{}: merging its inputs failed: {error}", self.product.name))
+    }
+
+    /// Puts records that can't be decoded aside once all before them are merged.
+    fn put_aside(&mut self) -> Result<(), Ended> {
+        for at in 0..self.lanes.len() {
+            let done = self.merge.first_waiting(at);
+            let Some(lane) = self.lanes.get_mut(at) else { continue };
+            let (partition, origin) = (lane.partition, self.topics[lane.topic].as_str());
+            while let Some(bad) = lane.bad.pop_front_if(|bad| done.is_none_or(|first| bad.offset < first)) {
+                self.epoch.dead_letter(&DeadLetter {
+                    origin,
+                    partition,
+                    offset: bad.offset,
+                    timestamp: bad.timestamp,
+                    key: bad.key.as_deref(),
+                    value: bad.value.as_deref(),
+                    code: bad.code,
+                    reason: &bad.reason,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps lanes that run ahead from filling the memory.
+    fn pause_and_resume(&mut self) -> Result<(), Ended> {
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let waiting = self.merge.waiting(at);
+            if !lane.paused && waiting > LANE_ROWS {
+                self.reader.pause(lane.topic, lane.partition).map_err(Ended::from_kafka)?;
+                lane.paused = true;
+            } else if lane.paused && waiting < LANE_ROWS / 2 {
+                self.reader.resume(lane.topic, lane.partition).map_err(Ended::from_kafka)?;
+                lane.paused = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Ended> {
+        if !self.epoch.is_open() {
+            return Ok(());
+        }
+        if self.flow.has_changelog() {
+            let (flow, epoch) = (&mut self.flow, &mut self.epoch);
+            let mut written = Ok(());
+            flow.drain_changelog(&mut |key, value| {
+                if written.is_ok() {
+                    written = epoch.changelog(key, value);
+                }
+            });
+            written?;
+        }
+        let offsets = self.offsets();
+        self.epoch.commit(&offsets, self.merge.frontier())?;
+        let counts = self.shared.counts(&self.product.name);
+        counts.late.store(self.flow.late_rows(), Ordering::Relaxed);
+        counts.state_bytes.store(self.flow.state_bytes() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// For each partition, the offset of the first record that is not merged.
+    fn offsets(&self) -> Vec<(String, i32, i64)> {
+        let mut offsets: Vec<(String, i32, i64)> = Vec::new();
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let next = self.merge.first_waiting(at).unwrap_or(lane.position);
+            let topic = &self.topics[lane.topic];
+            // A product that is read twice in one query is committed as far as the slower one has come.
+            match offsets.iter_mut().find(|(other, partition, _)| other == topic && *partition == lane.partition) {
+                Some((_, _, offset)) => *offset = (*offset).min(next),
+                None => offsets.push((topic.clone(), lane.partition, next)),
+            }
+        }
+        offsets
+    }
+
+    /// Tells the readers of the product how far it has come.
+    fn publish(&mut self) {
+        let idle = self.merge.is_empty() && (0..self.lanes.len()).all(|lane| self.merge.is_idle(lane));
+        let finished = Finished { ends: self.epoch.ends(), frontier: self.merge.frontier(), idle };
+        if self.published.as_ref() != Some(&finished) {
+            self.shared.board.publish(&self.product.name, finished.clone());
+            self.published = Some(finished);
+        }
+    }
+}
+
+/// What is known of a lane's rows to come.
+fn bound_of(lane: &Lane, finished: Option<&Finished>) -> Bound {
+    let nothing = Bound::At(i64::MIN);
+    match finished {
+        Some(finished) => {
+            let end = usize::try_from(lane.partition).ok().and_then(|partition| finished.ends.get(partition));
+            match end {
+                Some(end) if lane.position >= *end && finished.idle => Bound::Idle,
+                Some(end) if lane.position >= *end => Bound::At(finished.frontier),
+                _ => nothing,
+            }
+        }
+        None if lane.at_end.is_some_and(|since| since.elapsed() >= QUIET) => Bound::Idle,
+        None => nothing,
+    }
+}
+
+fn bad_record_stops(product: &Product, topic: &str, message: &Message, code: &str, reason: &str) -> Ended {
+    let (partition, offset) = (message.partition(), message.offset());
+    Ended::Fatal(format!("{}: {topic} partition {partition} offset {offset} can't be read: {code}: {reason}", product.name))
+}
+
+fn unfit(product: &Product, bad: &[crate::format::Bad]) -> Ended {
+    let reason = bad.first().map_or_else(String::new, |bad| format!("{}: {}", bad.code, bad.reason));
+    Ended::Fatal(format!("{}: a result does not fit its contract: {reason}", product.name))
+}
+
+/// What happens before the first turn.
+impl Derive<'_> {
+    /// Brings the dataflow's state back to where the last committed epoch left it, and goes to the offsets behind it.
+    fn restore(&mut self) -> Result<(), Ended> {
+        let committed = self.committed()?;
+        if self.flow.has_changelog() {
+            self.restore_changelog()?;
+        }
+        let frontier = self.epoch.progress.frontier.unwrap_or(i64::MIN);
+        self.merge.restore_frontier(frontier);
+        let from = self.rebuild_offsets(&committed, frontier)?;
+        if from.iter().zip(&committed).any(|(from, to)| from < to) {
+            self.shared.event(Event::Rebuilding { product: self.product.name.clone() });
+            self.rebuild(&from, &committed, frontier)?;
+        }
+        self.start_at(&committed)?;
+        self.publish();
+        Ok(())
+    }
+
+    /// For each lane the committed offset, or where the manifest says to start.
+    fn committed(&mut self) -> Result<Vec<i64>, Ended> {
+        let partitions: Vec<(String, i32)> = self.lanes.iter().map(|lane| (self.topics[lane.topic].clone(), lane.partition)).collect();
+        let committed = self.reader.committed(&partitions).map_err(Ended::from_kafka)?;
+        let mut offsets = Vec::with_capacity(committed.len());
+        for ((lane, partition), offset) in self.lanes.iter().zip(&partitions).zip(committed) {
+            let table = self.query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table);
+            let start = if table { Start::Earliest } else { self.derivation.start };
+            offsets.push(match (offset, start) {
+                (Some(offset), _) => offset,
+                (None, Start::Earliest) => self.reader.watermarks(&partition.0, partition.1).map_err(Ended::from_kafka)?.0,
+                (None, Start::Latest) => self.reader.watermarks(&partition.0, partition.1).map_err(Ended::from_kafka)?.1,
+                (None, Start::Timestamp(time)) => self.reader.offset_for_time(&partition.0, partition.1, time).map_err(Ended::from_kafka)?,
+            });
+        }
+        Ok(offsets)
+    }
+
+    /// Where to start reading each lane so that its share of the state comes back.
+    fn rebuild_offsets(&mut self, committed: &[i64], frontier: i64) -> Result<Vec<i64>, Ended> {
+        let mut from = Vec::with_capacity(committed.len());
+        for (lane, committed) in self.lanes.iter().zip(committed) {
+            let topic = &self.topics[lane.topic];
+            let first = match self.flow.rebuild(lane.input) {
+                Rebuild::Nothing => *committed,
+                Rebuild::Whole => self.reader.watermarks(topic, lane.partition).map_err(Ended::from_kafka)?.0,
+                Rebuild::Window { .. } if frontier == i64::MIN => *committed,
+                Rebuild::Window { ms } => {
+                    let since = frontier.saturating_sub(self.disorder_ms).saturating_sub(ms).max(0);
+                    self.reader.offset_for_time(topic, lane.partition, since).map_err(Ended::from_kafka)?
+                }
+            };
+            from.push(first.min(*committed));
+        }
+        Ok(from)
+    }
+
+    /// Reads `from..to` of each lane into the state; nothing comes out.
+    fn rebuild(&mut self, from: &[i64], to: &[i64], frontier: i64) -> Result<(), Ended> {
+        let live = std::mem::replace(&mut self.merge, new_merge(self.query, &self.lanes));
+        self.lanes.iter_mut().zip(to).for_each(|(lane, to)| lane.until = Some(*to));
+        self.start_at(from)?;
+        let watermark = frontier.saturating_sub(self.disorder_ms);
+        loop {
+            let complete = |lane: &Lane| lane.until.is_none_or(|until| lane.position >= until);
+            for (at, lane) in self.lanes.iter().enumerate() {
+                self.merge.set_bound(at, if complete(lane) { Bound::Idle } else { Bound::At(i64::MIN) });
+            }
+            let all_read = self.lanes.iter().all(complete);
+            let batches = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
+            if batches.is_empty() && all_read {
+                break;
+            }
+            self.flow.replay(batches, watermark).map_err(|error| Ended::Fatal(format!("{}: {error}", self.product.name)))?;
+            if self.shared.board.is_stopped() {
+                return Err(Ended::Stopped);
+            }
+            if !all_read {
+                self.poll()?;
+            }
+        }
+        self.merge = live;
+        for lane in &mut self.lanes {
+            lane.until = None;
+            // They are among the dead letters since they were read first.
+            lane.bad.clear();
+        }
+        Ok(())
+    }
+
+    /// Reads on from an offset of each lane.
+    fn start_at(&mut self, offsets: &[i64]) -> Result<(), Ended> {
+        let mut starts: Vec<(usize, i32, i64)> = Vec::new();
+        for (lane, offset) in self.lanes.iter_mut().zip(offsets) {
+            lane.position = *offset;
+            lane.at_end = None;
+            match starts.iter_mut().find(|(topic, partition, _)| *topic == lane.topic && *partition == lane.partition) {
+                Some((_, _, first)) => *first = (*first).min(*offset),
+                None => starts.push((lane.topic, lane.partition, *offset)),
+            }
+        }
+        self.reader.assign(&self.topics, &starts).map_err(Ended::from_kafka)
+    }
+
+    fn restore_changelog(&mut self) -> Result<(), Ended> {
+        let topic = super::changelog_topic(&self.product.name);
+        let product = &self.product.name;
+        let flow = &mut self.flow;
+        let mut latest: std::collections::HashMap<Vec<u8>, Option<Vec<u8>>> = std::collections::HashMap::new();
+        self.shared.read_whole(&topic, &mut |key, value| {
+            latest.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        })?;
+        for (key, value) in latest {
+            if let Some(value) = value {
+                flow.restore(&key, &value).map_err(|error| Ended::Fatal(format!("{product}: its state in {topic} can't be read: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+}
