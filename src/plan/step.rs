@@ -30,6 +30,8 @@ pub struct Plan {
     pub no_longer_declared: Vec<NoLongerDeclared>,
     /// What is committed to the catalog before the first change, so that a killed apply is known again.
     pub intents: Vec<Intent>,
+    /// What each derivation reads, by product.
+    pub lineage: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Plan {

@@ -8,7 +8,7 @@ mod prune;
 mod subject;
 mod topic;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::codes;
 use super::desired::{Desired, ProductFacts};
@@ -234,7 +234,13 @@ fn finish(world: &World<'_>, mut all: Part, intents: Vec<records::Intent>) -> Pl
         unmanaged: all.unmanaged,
         no_longer_declared: all.no_longer_declared,
         intents,
+        lineage: lineage(world),
     }
+}
+
+fn lineage(world: &World<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let derived = world.desired.products.iter().filter(|(_, facts)| !facts.inputs.is_empty());
+    derived.map(|(name, facts)| (name.clone(), facts.inputs.clone())).collect()
 }
 
 fn is_own(world: &World<'_>, step: &Step) -> bool {
