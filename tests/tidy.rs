@@ -51,10 +51,11 @@ const ROOMS: &[Room] = &[
 
 /// The rooms that print, and know the command line.
 const FACES: &[&str] = &["cli", "web", "main"];
-/// The one file of a pure room that opens files, for the reader that the others are handed.
+/// The one file of a pure room that opens files and reads variables, for the reader that the others are handed.
 const OPENS_FILES: &str = "src/manifest/disk.rs";
-/// The one file with unsafe code: calls into the C library that the safe wrapper lacks.
-const UNSAFE: &str = "src/kafka/native.rs";
+/// The one file with unsafe code, in either of the places that Rust gives a module: calls into the C library that the
+/// safe wrapper lacks.
+const UNSAFE: &[&str] = &["src/kafka/native.rs", "src/kafka/native/mod.rs"];
 
 /// Starts of paths that have no place in a pure room, and why.
 const IMPURE: &[(&str, &str)] = &[
@@ -70,7 +71,6 @@ const IMPURE: &[(&str, &str)] = &[
     ("getrandom", "randomness"),
     ("std::collections::hash_map::RandomState", "randomness"),
     ("std::process", "the world"),
-    ("std::env", "the world"),
     ("std::thread", "threads"),
     ("std::io::stdout", "printing"),
     ("std::io::stderr", "printing"),
@@ -81,8 +81,8 @@ const IMPURE: &[(&str, &str)] = &[
     ("indicatif", "printing"),
     ("clap", "the command line"),
 ];
-/// The same for files; [`OPENS_FILES`] may.
-const FILE_ACCESS: &[&str] = &["std::fs", "fs", "std::os", "File"];
+/// The same for files and the environment's variables; [`OPENS_FILES`] may.
+const FILE_ACCESS: &[&str] = &["std::fs", "fs", "std::os", "File", "std::env", "env"];
 /// Names that read a clock, wherever in a path they stand.
 const CLOCKS: &[&str] = &["SystemTime", "Instant"];
 const PRINTING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
@@ -458,7 +458,7 @@ fn rule_pure(source: &Source) -> Vec<Finding> {
             findings.push(source.finding(token, format!("{what} in a pure room: `{name}`")));
         }
         if source.path != OPENS_FILES && FILE_ACCESS.iter().any(|start| path.starts_with(start)) {
-            findings.push(source.finding(token, format!("file access in a pure room: `{name}`")));
+            findings.push(source.finding(token, format!("files or variables in a pure room: `{name}`")));
         }
         let reads_clock =
             path.segments.last().is_some_and(|last| last == "now") || path.segments.iter().any(|s| CLOCKS.contains(&s.as_str()));
@@ -499,13 +499,13 @@ fn rule_printing(source: &Source) -> Vec<Finding> {
 
 /// Unsafe code stands in one file.
 fn rule_unsafe(source: &Source) -> Vec<Finding> {
-    if source.path == UNSAFE {
+    if UNSAFE.contains(&source.path.as_str()) {
         return Vec::new();
     }
     let words = source.tokens.iter().enumerate();
     words
         .filter(|(i, token)| token.text == "unsafe" || (token.text == "unsafe_code" && source.text_at(i.wrapping_sub(1)) == "("))
-        .map(|(_, token)| source.finding(token, format!("unsafe code stands only in {UNSAFE}")))
+        .map(|(_, token)| source.finding(token, format!("unsafe code stands only in {}", UNSAFE[0])))
         .collect()
 }
 
@@ -606,6 +606,28 @@ fn rule_invariants(architecture: &str, read: impl Fn(&str) -> Option<String>) ->
     findings
 }
 
+/// The files that a document names exist: in backquotes below one of the project's folders, or as a link.
+fn rule_named_files(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+    const FOLDERS: &[&str] = &["src/", "tests/", "docs/", "products/", "schemas/", "benches/", "examples/", ".ci/"];
+    let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let quoted = line.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+        let named =
+            quoted.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains(['*', '<', '{', '$']));
+        let named = named.map(|word| {
+            word.split(':').next().unwrap_or(word).trim_end_matches(['/', ',', ';', '.', ')', '"', '\'']).to_string()
+        });
+        let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+        let links = links.map(|link| format!("{folder}{}", link.split('#').next().unwrap_or(link)));
+        for name in named.chain(links).filter(|name| !exists(name)) {
+            findings.push(Finding { path: path.into(), line: number + 1, message: format!("`{name}` does not exist") });
+        }
+    }
+    findings
+}
+
 /// Whether a Rust text has a test function of that name.
 fn has_test(text: &str, name: &str) -> bool {
     let tokens = tokens(&blanked(text));
@@ -701,6 +723,13 @@ fn places() {
 }
 
 #[test]
+fn named_files() {
+    let documents = files("").into_iter().filter(|path| path.ends_with(".md") && !path.contains("/data/"));
+    let exists = |name: &str| root().join(name).exists();
+    none(documents.flat_map(|path| rule_named_files(&path, &read(&path).expect("a document is UTF-8"), exists)).collect());
+}
+
+#[test]
 fn invariants() {
     none(rule_invariants(&read("ARCHITECTURE.md").expect("ARCHITECTURE.md"), read));
 }
@@ -789,7 +818,7 @@ fn pure_seen_red() {
     assert_eq!(of("fn f() { let t = Instant::now(); }"), ["1: a clock in a pure room: `Instant::now`"]);
     assert_eq!(of("fn f() { chrono::Utc::now() }").len(), 1);
     assert_eq!(of("use rand::Rng;").len(), 1);
-    assert_eq!(of("use std::fs;"), ["1: file access in a pure room: `std::fs`"]);
+    assert_eq!(of("use std::fs;"), ["1: files or variables in a pure room: `std::fs`"]);
     assert_eq!(of("fn f() { fs::read(p) }").len(), 1);
     assert_eq!(of("fn f() { File::open(p) }").len(), 1);
     assert_eq!(of("use std::{fs::File, io};").len(), 1);
@@ -808,7 +837,7 @@ fn pure_allows() {
     assert_eq!(of("use std::time::Duration;\n/// An Instant, SystemTime::now(), std::fs, async\nfn tokio() {}"), [""; 0]);
     assert_eq!(of("#[cfg(test)]\nmod tests { use std::fs; #[test] fn f() { Instant::now(); } }\nfn g() {}"), [""; 0]);
     assert_eq!(of("#[cfg(test)] use std::fs;\nfn f() { let operand::x = 1; }"), [""; 0]);
-    assert_eq!(of("#[cfg(test)] mod tests { }\nuse std::fs;"), ["2: file access in a pure room: `std::fs`"]);
+    assert_eq!(of("#[cfg(test)] mod tests { }\nuse std::fs;"), ["2: files or variables in a pure room: `std::fs`"]);
     assert_eq!(red(rule_pure, "src/run/a.rs", "use std::fs; async fn f() {}"), [""; 0]);
 }
 
@@ -831,6 +860,7 @@ fn unsafe_code_seen_red() {
     assert_eq!(of("src/kafka/mod.rs", "\nfn f() { unsafe { g() } }"), ["2: unsafe code stands only in src/kafka/native.rs"]);
     assert_eq!(of("src/engine/a.rs", "#![allow(unsafe_code)]").len(), 1);
     assert_eq!(of("src/kafka/native.rs", "#![allow(unsafe_code)]\nfn f() { unsafe { g() } }"), [""; 0]);
+    assert_eq!(of("src/kafka/native/other.rs", "fn f() { unsafe { g() } }").len(), 1, "one file, not a folder of them");
     assert_eq!(of("src/kafka/mod.rs", "/// unsafe\nfn not_unsafe() {}"), [""; 0]);
 }
 
@@ -859,6 +889,25 @@ fn places_seen_red() {
     assert_eq!(of(format!("DIR=/{}/x", "tmp")), [format!("1: {machine}")]);
     assert_eq!(of(format!("from https://repo1.{}/x", ["maven", ".org"].concat())), ["1: a package registry's host"]);
     assert_eq!(of("under target/work/x, $HOME/work/x, ./home/x and http://localhost:8081".into()), [""; 0]);
+}
+
+#[test]
+fn named_files_seen_red() {
+    let exists = |name: &str| ["src/plan/mod.rs", "docs/glossary.md", "products", "README.md"].contains(&name);
+    let of = |path: &str, text: &str| {
+        let findings = rule_named_files(path, text, exists);
+        findings.iter().map(|f| format!("{}: {}", f.line, f.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("README.md", "x\n`src/plan/mod.rs` and `src/plan/gone.rs:3`"), ["2: `src/plan/gone.rs` does not exist"]);
+    assert_eq!(of("README.md", "[words](docs/words.md)"), ["1: `docs/words.md` does not exist"]);
+    assert_eq!(of("docs/a.md", "[words](glossary.md#key), [up](README.md)"), ["1: `docs/README.md` does not exist"]);
+    assert_eq!(
+        of(
+            "README.md",
+            "`mesh plan -f products/`, `src/*.rs`, [web](https://example.org/x), src/prose, [words](docs/glossary.md)"
+        ),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -141,7 +141,6 @@ def main():
         ("inventory.high.jsonl", "inventory.availability.high", check_stream),
         ("inventory.high.jsonl", "inventory.availability.high", check_percent),
         ("inventory.low.jsonl", "inventory.availability.low", check_stream),
-        ("inventory.low.jsonl", "inventory.availability.low", check_percent),
         ("inventory.redistribution.jsonl", "inventory.redistribution", lambda *of: check_table(*of, "pair")),
         ("customers.enriched.jsonl", "customers.enriched", lambda *of: check_table(*of, "customer_id")),
     )

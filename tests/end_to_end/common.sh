@@ -1,0 +1,132 @@
+# What the end-to-end scripts share; sourced by them.
+#
+# MESH            the binary; default: the dev build, then the release build
+# MESH_BOOTSTRAP  Kafka, and
+# MESH_REGISTRY   the registry: both given and empty of the products, or neither: then each script starts its own, on
+#                 free ports, and stops them
+# MESH_STACK      where tests/stack has installed the servers; Kafka's tools are taken from there
+
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(cd "$here/../.." && pwd)
+me=$(basename "$0" .sh)
+stack=$project/tests/stack/stack
+export MESH_STACK=${MESH_STACK:-$project/target/stack}
+work=$(mktemp -d "${TMPDIR:-/tmp}/mesh-$me.XXXXXX")
+mesh=${MESH:-$project/target/debug/mesh}
+own_servers=
+
+say() { printf '%s: %s\n' "$me" "$*"; }
+fail() { say "FAILED: $*" >&2; exit 1; }
+
+finish() {
+  local exit=$?
+  trap - EXIT INT TERM
+  # what runs in the background is this script's own
+  for pid in $(jobs -p); do kill -9 "$pid" 2>/dev/null || true; done
+  if [ -n "$own_servers" ]; then "$stack" stop "$work/servers" >/dev/null 2>&1 || true; fi
+  if [ "$exit" -eq 0 ]; then rm -rf "$work"; else say "what was seen is kept in $work" >&2; fi
+  exit "$exit"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+[ -x "$mesh" ] || fail "no binary at $mesh: cargo build, or set MESH"
+mesh=$(realpath "$mesh")
+
+# Kafka and a registry, unless they are given.
+servers() {
+  if [ -n "${MESH_BOOTSTRAP:-}" ] && [ -n "${MESH_REGISTRY:-}" ]; then return; fi
+  own_servers=yes
+  eval "$("$stack" start "$work/servers")"
+  say "started Kafka at $MESH_BOOTSTRAP and a registry at $MESH_REGISTRY"
+}
+
+# One of Kafka's own tools.
+kafka() {
+  local class=$1
+  shift
+  java -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$MESH_STACK/kafka/lib/*" "$class" \
+    --bootstrap-server "$MESH_BOOTSTRAP" "$@"
+}
+kafka_topics() { kafka org.apache.kafka.tools.TopicCommand "$@"; }
+kafka_configs() { kafka kafka.admin.ConfigCommand "$@"; }
+
+# dump TOPIC FILE: all committed records, as a consumer sees them that is not ours. It ends when nothing has come for a
+# while, as it knows no other end; a record that comes later is missing, and the comparison fails.
+dump() {
+  kafka org.apache.kafka.tools.consumer.ConsoleConsumer --topic "$1" --from-beginning --isolation-level read_committed \
+    --timeout-ms "${DUMP_IDLE_MS:-8000}" --formatter-property print.timestamp=true --formatter-property print.partition=true \
+    --formatter-property print.key=true --formatter-property key.separator=$'\x1e<tab>\x1e' \
+    --formatter-property line.separator=$'\x1e<end>\x1e\n' --formatter-property null.literal=$'\x1e<null>\x1e' \
+    >"$2" 2>"$2.log" || { grep -q TimeoutException "$2.log" || fail "the console consumer failed on $1: $(cat "$2.log")"; }
+  rm -f "$2.log"
+}
+
+# dump_all DIR: the derived topics, two consumers at a time.
+dump_all() {
+  local topic pids=() dir=$1
+  mkdir -p "$dir"
+  for topic in stations.enriched inventory.availability.high inventory.availability.low inventory.redistribution customers.enriched; do
+    dump "$topic" "$dir/$topic" & pids+=($!)
+    if [ "${#pids[@]}" -ge 2 ]; then wait "${pids[0]}"; pids=("${pids[@]:1}"); fi
+  done
+  local pid
+  for pid in "${pids[@]}"; do wait "$pid"; done
+}
+
+# exits EXPECTED COMMAND..: runs it in the project copy, output to $work/last, and fails on any other exit code.
+exits() {
+  local wanted=$1 got=0
+  shift
+  (cd "$copy" && exec timeout "${STEP_SECONDS:-300}" "$mesh" "$@") >"$work/last" 2>&1 || got=$?
+  if [ "$got" -ne "$wanted" ]; then
+    cat "$work/last" >&2
+    fail "mesh $* ended with $got, not $wanted"
+  fi
+}
+# says TEXT: the last output holds it.
+says() { grep -qF -- "$1" "$work/last" || { cat "$work/last" >&2; fail "the output does not say: $1"; }; }
+
+# A copy of the products that may be changed: $copy/products, with their schemas.
+copy_project() {
+  copy=$work/project
+  mkdir -p "$copy/.git"
+  cp -R "$project/products" "$project/schemas" "$copy/"
+}
+
+# expect DIR: what the oracle computes from the copy's data goes there.
+expect() { python3 -B "$here/oracle.py" "$copy/products" "$1"; }
+# The copy's data are the repository's: then the recorded results must be the oracle's, too.
+same_as_recorded() {
+  local file
+  for file in "$project"/tests/data/expected/*; do
+    cmp -s "$file" "$1/$(basename "$file")" || fail "the oracle's $(basename "$file") is not the recorded one"
+  done
+}
+
+# Whether the topics hold what the oracle says.
+verify() {
+  dump_all "$work/dumps"
+  python3 -B "$here/verify.py" "$work/dumps" "$1" || fail "the topics do not hold what they must"
+}
+
+# wipe: all topics and subjects of the products vanish, so that the servers are as good as new.
+wipe() {
+  local subject topics='(customers|stations|system|inventory)\..*|_mesh.*|mesh.*'
+  kafka_topics --delete --if-exists --topic "$topics" >/dev/null
+  for _ in $(seq 50); do
+    if ! kafka_topics --list | grep -Eqx "$topics"; then break; fi
+  done
+  for subject in $(curl -fsS "$MESH_REGISTRY/subjects" | tr -d '[]"' | tr ',' ' '); do
+    curl -fsS -o /dev/null -X DELETE "$MESH_REGISTRY/subjects/$subject"
+    curl -fsS -o /dev/null -X DELETE "$MESH_REGISTRY/subjects/$subject?permanent=true"
+  done
+}
+
+# between LOW HIGH: a random number of milliseconds.
+between() { echo $(($1 + (RANDOM * 32768 + RANDOM) % ($2 - $1 + 1))); }
+# seconds MILLISECONDS: the same as seconds with a fraction.
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
