@@ -40,6 +40,9 @@ STATUS_COLUMNS = (
     "num_ebikes_available", "is_installed", "is_renting", "is_returning", "last_reported", "station_status",
 )
 STATION_COLUMNS = ("name", "short_name", "capacity", "lat", "lon", "region_id", "station_type")
+AVAILABILITY_COLUMNS = (
+    "rowtime", "station_id", "name", "region_name", "lat", "lon", "capacity", "num_bikes_available", "num_docks_available",
+)
 
 Row = collections.namedtuple("Row", "time key value")
 
@@ -147,11 +150,11 @@ def availability(enriched):
         capacity, bikes, docks = row["capacity"], row["num_bikes_available"], row["num_docks_available"]
         if None in (capacity, bikes, docks) or capacity + bikes + docks == 0:
             continue
-        half = capacity // 2
+        half, columns = capacity // 2, {column: row[column] for column in AVAILABILITY_COLUMNS}
         if bikes >= half_away(fractions.Fraction(3, 4) * capacity):
-            high.append({**row, "surplus": bikes - half, "quotient": bikes / capacity if capacity else None})
+            high.append({**columns, "surplus": bikes - half, "quotient": bikes / capacity if capacity else None})
         if bikes <= half_away(fractions.Fraction(1, 4) * capacity) and docks >= half - bikes:
-            low.append({**row, "shortage": half - bikes, "quotient": bikes / capacity if capacity else None})
+            low.append({**columns, "shortage": half - bikes})
     return high, low
 
 
