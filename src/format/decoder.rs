@@ -1,0 +1,245 @@
+//! Records to an engine batch: framing, schema ids, deletes, event times, and what becomes of a bad record.
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::ScalarBuffer;
+use arrow::error::ArrowError;
+use hashbrown::HashMap;
+
+use super::avro_read::{AvroReader, Writer};
+use super::column::Column;
+use super::json_read::JsonReader;
+use super::{Bad, Decoded, Fault, FormatError, Layout, Record, codes, frame};
+use crate::engine::batch::Batch;
+use crate::model::product::{Format, Shape};
+
+/// Decodes one product's records. One instance for each thread: its buffers are used again for each batch.
+pub struct Decoder {
+    layout: Layout,
+    columns: Vec<Column>,
+    reader: Reader,
+    ids: HashMap<i32, usize, foldhash::fast::RandomState>,
+    schemas: Vec<Known>,
+    /// The id of the last record and its place in `schemas`: most records have the same.
+    last: (i32, usize),
+}
+
+enum Reader {
+    Json(Box<JsonReader>),
+    Avro(Box<AvroReader>),
+}
+
+/// What is known of a schema id.
+enum Known {
+    /// JSON needs nothing of the writer's schema: a text says itself what it is.
+    Json,
+    Avro(Box<Writer>),
+    Refused(&'static str, String),
+}
+
+/// Why a record gave no row.
+enum Failure {
+    Missing(i32),
+    Bad(Fault),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::Bad(fault)
+    }
+}
+
+/// What a record does, and when.
+enum Row {
+    Insert(i64),
+    Delete(i64),
+}
+
+/// The rows of a batch, beside their columns.
+#[derive(Default)]
+struct Rows {
+    records: Vec<u32>,
+    times: Vec<i64>,
+    deletes: Vec<bool>,
+}
+
+impl Decoder {
+    /// A decoder for a contract's text. `key_schema` is that of the record's key, where it has one: Avro needs it to read
+    /// the keys of deletes; without it, it is derived from the contract.
+    pub fn new(layout: Layout, reader_schema: &str, key_schema: Option<&str>) -> Result<Decoder, FormatError> {
+        let columns = layout.row_type.fields().iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
+        let reader = match layout.format {
+            Format::Json => Reader::Json(Box::new(JsonReader::new(&columns, &layout.key))),
+            Format::Avro => Reader::Avro(Box::new(AvroReader::new(&columns, &layout.key, reader_schema, key_schema)?)),
+            other => return Err(FormatError::NotYet(other)),
+        };
+        Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last: (0, usize::MAX) })
+    }
+
+    /// Makes a writer's schema known under its id. After an error, records with this id are bad, not missing.
+    pub fn add_schema(&mut self, id: i32, text: &str) -> Result<(), FormatError> {
+        let parsed = match self.reader {
+            Reader::Json(_) => serde_json::from_str::<serde_json::Value>(text)
+                .map(|_| Known::Json)
+                .map_err(|error| FormatError::Schema(format!("schema {id} is not a JSON text: {error}"))),
+            Reader::Avro(_) => Writer::new(text).map(|writer| Known::Avro(Box::new(writer))),
+        };
+        let (known, result) = match parsed {
+            Ok(known) => (known, Ok(())),
+            Err(error) => (Known::Refused(codes::INCOMPATIBLE_SCHEMA, format!("schema {id}: {error}")), Err(error)),
+        };
+        self.know(id, known);
+        result
+    }
+
+    /// Records with this id are bad: the registry does not know it, or it belongs to another topic, as `reason` says.
+    pub fn refuse_schema(&mut self, id: i32, reason: &str) {
+        self.know(id, Known::Refused(codes::UNKNOWN_SCHEMA, reason.into()));
+    }
+
+    fn know(&mut self, id: i32, known: Known) {
+        match self.ids.get(&id).and_then(|at| self.schemas.get_mut(*at)) {
+            Some(place) => *place = known,
+            None => {
+                self.ids.insert(id, self.schemas.len());
+                self.schemas.push(known);
+            }
+        }
+    }
+
+    /// Decodes records into one batch. It never fails as a whole: what can't be read is in `bad`.
+    pub fn decode(&mut self, records: &[Record<'_>]) -> Decoded {
+        let mut rows =
+            Rows { records: Vec::with_capacity(records.len()), times: Vec::with_capacity(records.len()), deletes: Vec::new() };
+        let (mut bad, mut missing) = (Vec::new(), Vec::new());
+        for (index, record) in (0_u32..).zip(records) {
+            match self.row(record, rows.records.len()) {
+                Ok(row) => rows.push(index, &row),
+                Err(Failure::Bad(fault)) => {
+                    self.columns.iter_mut().for_each(|column| column.truncate(rows.records.len()));
+                    bad.push(fault.bad(index));
+                }
+                Err(Failure::Missing(id)) if missing.contains(&id) => {}
+                Err(Failure::Missing(id)) => missing.push(id),
+            }
+        }
+        if !missing.is_empty() {
+            self.columns.iter_mut().for_each(|column| column.truncate(0));
+            return self.without_rows(Vec::new(), missing);
+        }
+        match self.take(rows.records.len()) {
+            Ok(batch) => {
+                let Rows { records, times, deletes } = rows;
+                let deletes = (!deletes.is_empty()).then(|| BooleanArray::from(deletes));
+                Decoded { batch: Batch { rows: batch, times: ScalarBuffer::from(times), deletes }, records, bad, missing }
+            }
+            Err(error) => {
+                self.columns.iter_mut().for_each(|column| column.truncate(0));
+                let reason = format!("the batch can't be built: {error}");
+                let all =
+                    (0_u32..).zip(records).map(|(record, _)| Bad { record, code: codes::MALFORMED, reason: reason.clone() });
+                self.without_rows(all.collect(), missing)
+            }
+        }
+    }
+
+    fn without_rows(&self, bad: Vec<Bad>, missing: Vec<i32>) -> Decoded {
+        let rows = RecordBatch::new_empty(self.layout.row_type.clone());
+        Decoded { batch: Batch { rows, times: ScalarBuffer::from(Vec::new()), deletes: None }, records: Vec::new(), bad, missing }
+    }
+
+    fn take(&mut self, rows: usize) -> Result<RecordBatch, ArrowError> {
+        let arrays = self.columns.iter_mut().map(Column::take).collect::<Result<Vec<ArrayRef>, _>>()?;
+        RecordBatch::try_new_with_options(
+            self.layout.row_type.clone(),
+            arrays,
+            &RecordBatchOptions::new().with_row_count(Some(rows)),
+        )
+    }
+
+    /// Appends a record to the columns, as their row `at`.
+    fn row(&mut self, record: &Record<'_>, at: usize) -> Result<Row, Failure> {
+        let Some(value) = record.value else {
+            return match self.layout.shape {
+                Shape::Table => self.delete(record, at),
+                Shape::Stream => Err(Fault::new(codes::NULL_VALUE, "the value is null; a stream has no deletes").into()),
+            };
+        };
+        let (id, body) = frame::parse(value).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()))?;
+        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
+            (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).into()),
+            (Reader::Json(reader), _) => reader.value(body, &mut self.columns)?,
+            (Reader::Avro(reader), Known::Avro(writer)) => reader.value(writer, body, &mut self.columns)?,
+            (Reader::Avro(_), Known::Json) => return Err(Failure::Missing(id)),
+        }
+        if self.layout.shape == Shape::Table {
+            self.check_key(at)?;
+        }
+        let time = match self.layout.time_column.and_then(|column| self.columns.get(column)) {
+            None => record.timestamp,
+            Some(column) => column
+                .millis(at)
+                .ok_or_else(|| Fault::new(codes::NO_EVENT_TIME, "the event time is null").in_field(column.field.name()))?,
+        };
+        Ok(Row::Insert(time))
+    }
+
+    /// Appends a delete as row `at`: the key's columns from the record's key, defaults in the others.
+    fn delete(&mut self, record: &Record<'_>, at: usize) -> Result<Row, Failure> {
+        let Some(key) = record.key.filter(|_| !self.layout.key.is_empty()) else {
+            return Err(Fault::new(codes::BAD_KEY, "a delete without a key").into());
+        };
+        let (id, body) = frame::parse(key).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()).in_field("key"))?;
+        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
+            (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).in_field("key").into()),
+            (Reader::Json(reader), _) => reader.key(body, &mut self.columns).map_err(|fault| fault.in_field("key"))?,
+            (Reader::Avro(reader), Known::Avro(writer)) => {
+                reader.key(writer, body, &mut self.columns).map_err(|fault| fault.in_field("key"))?;
+            }
+            (Reader::Avro(_), Known::Json) => return Err(Failure::Missing(id)),
+        }
+        self.check_key(at)?;
+        for column in self.columns.iter_mut().filter(|column| column.len() == at) {
+            column.push_default();
+        }
+        Ok(Row::Delete(record.timestamp))
+    }
+
+    fn check_key(&self, at: usize) -> Result<(), Fault> {
+        match self.layout.key.iter().filter_map(|column| self.columns.get(*column)).find(|column| column.is_null(at)) {
+            Some(column) => Err(Fault::new(codes::BAD_KEY, "null in a key column of a table").in_field(column.field.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn known<'a>(
+    ids: &HashMap<i32, usize, foldhash::fast::RandomState>,
+    schemas: &'a mut [Known],
+    last: &mut (i32, usize),
+    id: i32,
+) -> Result<&'a mut Known, Failure> {
+    if last.0 != id || last.1 == usize::MAX {
+        *last = (id, *ids.get(&id).ok_or(Failure::Missing(id))?);
+    }
+    schemas.get_mut(last.1).ok_or(Failure::Missing(id))
+}
+
+impl Rows {
+    fn push(&mut self, record: u32, row: &Row) {
+        let time = match row {
+            Row::Insert(time) => {
+                if !self.deletes.is_empty() {
+                    self.deletes.push(false);
+                }
+                *time
+            }
+            Row::Delete(time) => {
+                self.deletes.resize(self.records.len(), false);
+                self.deletes.push(true);
+                *time
+            }
+        };
+        self.records.push(record);
+        self.times.push(time);
+    }
+}

@@ -1,0 +1,26 @@
+//! One record as JSON, whole and by its own schema, for people to look at.
+
+use serde_json::Value;
+
+use super::avro::{Avro, Cursor};
+use super::{Fault, FormatError, avro_json, codes};
+use crate::model::product::Format;
+
+/// A key's or value's body, the bytes behind its frame, as JSON. Avro needs the schema it was written with; there bytes
+/// are base64, decimals and times are texts.
+pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Result<Value, FormatError> {
+    match (format, writer_schema) {
+        (Format::Json, _) => {
+            serde_json::from_slice(body).map_err(|error| Fault::new(codes::NOT_JSON, format!("not a JSON text: {error}")).into())
+        }
+        (Format::Avro, Some(text)) => {
+            let schema = Avro::parse(text)?;
+            let mut cursor = Cursor::new(body)?;
+            let value = avro_json::read(&schema, schema.root, &mut cursor)?;
+            cursor.end()?;
+            Ok(value)
+        }
+        (Format::Avro, None) => Err(FormatError::Schema("Avro can't be read without the schema it was written with".into())),
+        (other, _) => Err(FormatError::NotYet(other)),
+    }
+}
