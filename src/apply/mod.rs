@@ -6,11 +6,13 @@
 
 mod error;
 mod executor;
+mod live;
 pub mod memory;
 mod target;
 
 pub use error::{ApplyError, ErrorKind};
 pub use executor::{Event, Outcome, State, StepResult, execute};
+pub use live::Live;
 pub use memory::Memory;
 pub use target::{Question, StepError, Target, Who};
 

@@ -95,7 +95,8 @@ fn resources(desired: &Desired, observed: &Observed) -> BTreeSet<ResourceId> {
     let own = desired.own.iter().map(|topic| &topic.name);
     let topics = own.chain(desired.topics.keys()).chain(observed.topics.keys()).cloned().map(ResourceId::Topic);
     let subjects = desired.subjects.keys().chain(observed.subjects.keys()).cloned().map(ResourceId::Subject);
-    let products = desired.products.keys().chain(observed.catalog.products.keys()).cloned().map(ResourceId::Entry);
+    let published = observed.catalog.products.iter().filter(|(_, entry)| entry.root == desired.root).map(|(name, _)| name);
+    let products = desired.products.keys().chain(published).cloned().map(ResourceId::Entry);
     topics.chain(subjects).chain(products).collect()
 }
 

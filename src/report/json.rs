@@ -6,13 +6,12 @@ use super::text::summary;
 use crate::model::{Diagnostic, Place, Severity, Texts};
 use crate::plan::step::{Plan, SCHEMA_VERSION};
 
-/// A plan with the diagnostics of its manifests, as an object with `schema_version`.
-pub fn plan_json(plan: &Plan, all: &[Diagnostic], texts: &Texts) -> String {
+/// A plan as an object with `schema_version`.
+pub fn plan_json(plan: &Plan, texts: &Texts) -> String {
     let mut tree = serde_json::to_value(plan).unwrap_or_default();
     locate(&mut tree, texts);
     if let Value::Object(fields) = &mut tree {
         fields.insert("summary".into(), summary(plan).into());
-        fields.insert("diagnostics".into(), all.iter().map(|d| diagnostic(d, texts)).collect());
     }
     print(&tree)
 }

@@ -1,15 +1,17 @@
 //! Subjects: which schema is registered, at which level, and whether the new one may follow the old.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ownership::Whose;
 use super::{Part, World, blocked, finding, step};
 use crate::model::ResourceId;
 use crate::model::product::Compatibility;
+use crate::model::row::type_name;
 use crate::plan::codes;
 use crate::plan::desired::{DesiredSubject, ProductFacts, Role};
-use crate::plan::observed::{Known, ObservedSubject, Registered};
+use crate::plan::observed::{Known, ObservedSubject, Registered, RegisteredReference};
 use crate::plan::step::{Action, Blocked, Change, Operation, Resource, Risk, RiskLevel, Step, Weight};
+use crate::schema::{self, Incompatibility, Reference, Schema, SchemaError};
 
 /// One subject of a product.
 pub(super) fn diff(world: &World<'_>, facts: &ProductFacts, wanted: &DesiredSubject) -> Part {
@@ -150,8 +152,7 @@ enum Position {
 }
 
 fn position(wanted: &DesiredSubject, seen: &ObservedSubject) -> Position {
-    let same = |registered: &Registered| registered.format == wanted.format && same_schema(wanted, registered);
-    let found = seen.versions.iter().rev().find(|(_, registered)| same(registered)).map(|(version, _)| *version);
+    let found = seen.versions.iter().rev().find(|(_, registered)| wanted.is(registered)).map(|(version, _)| *version);
     match (found, seen.latest()) {
         (Some(version), Some((latest, _))) if version == latest => Position::Latest,
         (Some(version), _) => Position::Earlier(version),
@@ -231,7 +232,8 @@ fn takes_away(world: &World<'_>, facts: &ProductFacts, wanted: &DesiredSubject, 
 /// What becomes of the columns, as far as both schemas have them.
 fn column_changes(wanted: &DesiredSubject, seen: &ObservedSubject) -> Vec<Change> {
     let Some((_, latest)) = seen.latest() else { return Vec::new() };
-    let (Some(before), Some(after)) = (columns(&registered(latest)), columns(&declared(wanted))) else { return Vec::new() };
+    let declared = schema::parse(wanted.format, &wanted.text, &[]);
+    let (Some(before), Some(after)) = (columns(registered(latest)), columns(declared)) else { return Vec::new() };
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
     changed
@@ -239,24 +241,71 @@ fn column_changes(wanted: &DesiredSubject, seen: &ObservedSubject) -> Vec<Change
         .collect()
 }
 
-// SHIM until schema is there
+/// Whether one schema may follow others.
 enum Verdict {
     Compatible,
+    /// The reasons, field by field.
     Incompatible(Vec<String>),
     NotComparable(String),
 }
-fn verdict(_w: &DesiredSubject, _s: &ObservedSubject, _l: Compatibility) -> Verdict {
-    Verdict::Compatible
+
+/// Whether the wanted schema may follow the registered ones, all that the level asks for.
+fn verdict(wanted: &DesiredSubject, seen: &ObservedSubject, level: Compatibility) -> Verdict {
+    if level == Compatibility::None {
+        return Verdict::Compatible;
+    }
+    let new = match schema::parse(wanted.format, &wanted.text, &[]) {
+        Ok(new) => new,
+        Err(error) => return Verdict::NotComparable(format!("the declared schema can't be read: {error}")),
+    };
+    let count = if level.transitive() { seen.versions.len() } else { 1 };
+    let asked: Vec<(i32, &Registered)> =
+        seen.versions.iter().rev().take(count).map(|(version, schema)| (*version, schema)).collect();
+    let mut old = Vec::new();
+    for (version, before) in asked.iter().rev() {
+        if before.format != wanted.format {
+            let (is, declared) = (before.format.registry_name(), wanted.format.registry_name());
+            return Verdict::NotComparable(format!("version {version} is {is}, the declared schema is {declared}"));
+        }
+        match registered(before) {
+            Ok(schema) => old.push(schema),
+            Err(error) => return Verdict::NotComparable(format!("version {version} can't be read: {error}")),
+        }
+    }
+    let numbers: Vec<i32> = asked.iter().rev().map(|(version, _)| *version).collect();
+    let found = schema::check(level, &new, &old);
+    if found.is_empty() { Verdict::Compatible } else { Verdict::Incompatible(found.iter().map(|i| said(i, &numbers)).collect()) }
 }
-fn same_schema(w: &DesiredSubject, r: &Registered) -> bool {
-    w.text == r.text
+
+fn said(found: &Incompatibility, versions: &[i32]) -> String {
+    let version = versions.get(found.version).copied().unwrap_or_default();
+    let at = if found.path.is_empty() { String::new() } else { format!("{}: ", found.path) };
+    format!("{at}{} ({}, version {version})", found.message, found.kind)
 }
-fn registered(r: &Registered) -> Option<String> {
-    Some(r.text.clone())
+
+fn references(all: &[RegisteredReference]) -> Vec<Reference> {
+    all.iter().map(|r| Reference { name: r.name.clone(), text: r.text.clone(), references: references(&r.references) }).collect()
 }
-fn declared(r: &DesiredSubject) -> Option<String> {
-    Some(r.text.clone())
+
+fn registered(schema: &Registered) -> Result<Schema, SchemaError> {
+    schema::parse(schema.format, &schema.text, &references(&schema.references))
 }
-fn columns(_: &Option<String>) -> Option<std::collections::BTreeMap<String, String>> {
-    None
+
+impl DesiredSubject {
+    /// Whether a registered schema is this one, however it is written.
+    pub fn is(&self, seen: &Registered) -> bool {
+        if seen.format != self.format {
+            return false;
+        }
+        match (schema::parse(self.format, &self.text, &[]), registered(seen)) {
+            (Ok(wanted), Ok(seen)) => wanted.same_as(&seen, true),
+            _ => self.text == seen.text && seen.references.is_empty(),
+        }
+    }
+}
+
+/// The columns of a schema with their types, by name.
+fn columns(schema: Result<Schema, SchemaError>) -> Option<BTreeMap<String, String>> {
+    let columns = schema.ok()?.columns();
+    Some(columns.row_type.fields().iter().map(|field| (field.name().clone(), type_name(field.data_type()))).collect())
 }
