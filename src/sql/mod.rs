@@ -1,2 +1,71 @@
 //! A query's text to a typed query.
+//!
+//! The walk of one query: `text` splits it into tokens and bounds its size, `parse` makes a tree of them, `refuse` refuses
+//! the clauses that are not carried out. `from` finds the products and `join` says what each join means; `forms` refuses
+//! expressions that have no meaning here, `names` writes their columns out, `expr` gives them types. `select` puts the
+//! operators together, with `aggregate` for groups and `nulls` for what may be NULL. `result` compares with the product
+//! that the query makes, and `prune` leaves out the columns that nothing reads.
+//!
+//! Reading gives a query *and* diagnostics; there is no query if one of them is an error.
+
+pub mod codes;
+pub mod functions;
 pub mod query;
+
+mod aggregate;
+mod describe;
+mod expr;
+mod forms;
+mod from;
+mod geo;
+mod join;
+mod names;
+mod nulls;
+mod parse;
+mod prune;
+mod refuse;
+mod relations;
+mod result;
+mod select;
+mod text;
+mod types;
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema as RowType;
+
+pub use geo::{geo_distance, haversine_km};
+pub use parse::reads;
+pub use query::{ColumnUse, Query};
+pub use relations::{Relation, Relations};
+pub use result::Target;
+
+use crate::model::diagnostic::{Diagnostics, has_errors};
+use crate::model::product::SqlText;
+use names::Scope;
+
+/// Binds a query: finds every name in `relations`, types every expression, and checks that the result is what `target`
+/// declares. Gives all that is wrong, in the order of the text; the query is `None` if any of it is an error.
+pub fn bind(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (Option<Query>, Diagnostics) {
+    let parsed = match parse::parse(sql) {
+        Ok(parsed) => parsed,
+        Err(diagnostic) => return (None, vec![diagnostic]),
+    };
+    let (select, refused) = refuse::select(&parsed.query, &parsed.text);
+    let mut scope = Scope { text: &parsed.text, inputs: Vec::new(), uses: Vec::new(), diagnostics: Vec::new() };
+    let bonded = select.and_then(|select| select::bind(select, relations, &mut scope));
+    let query = bonded.map(|bonded| {
+        let key = result::check(&bonded, target, &mut scope);
+        let (root, inputs) = prune::prune(bonded.root, &scope.inputs);
+        let row_type = Arc::new(RowType::new(root.schema().fields().clone()));
+        let mut uses = std::mem::take(&mut scope.uses);
+        uses.sort_by_key(|read| read.place.start);
+        uses.dedup();
+        Query { inputs, root, row_type, key, uses }
+    });
+    let mut diagnostics = refused;
+    diagnostics.append(&mut scope.diagnostics);
+    diagnostics.sort_by_key(|d| d.place.as_ref().map(|p| (p.start, p.end)));
+    let query = query.filter(|_| !has_errors(&diagnostics));
+    (query, diagnostics)
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion_common::DFSchemaRef;
 use datafusion_expr::Expr;
 
+use crate::model::diagnostic::Place;
 use crate::model::product::Shape;
 use crate::model::row::RowType;
 
@@ -21,6 +22,16 @@ pub struct Query {
     pub row_type: Arc<RowType>,
     /// Columns of the result that form its record key; empty for a stream without a key.
     pub key: Vec<usize>,
+    /// Where it reads which column, in the order of the text.
+    pub uses: Vec<ColumnUse>,
+}
+
+/// One place in a query that reads a product's column; a `*` reads many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnUse {
+    pub product: String,
+    pub column: String,
+    pub place: Place,
 }
 
 /// One occurrence of a product in FROM.
@@ -79,7 +90,15 @@ pub enum Node {
     },
     /// Two upsert inputs, joined on their whole keys (in any order of columns). Output: the left's columns, then the
     /// right's; upsert by the left's key. Its event time is the later of the two rows'.
-    TableJoin { left: Box<Node>, right: Box<Node>, on: Vec<On>, residual: Option<Expr>, kind: JoinKind, schema: DFSchemaRef, changes: Changes },
+    TableJoin {
+        left: Box<Node>,
+        right: Box<Node>,
+        on: Vec<On>,
+        residual: Option<Expr>,
+        kind: JoinKind,
+        schema: DFSchemaRef,
+        changes: Changes,
+    },
     /// One row for each group. Output: the group's columns, then the aggregates; upsert by the group's columns.
     Aggregate { input: Box<Node>, group: Vec<Expr>, aggregates: Vec<Aggregate>, schema: DFSchemaRef, changes: Changes },
 }
@@ -141,9 +160,10 @@ impl Node {
         match self {
             Node::Filter { input, .. } => input.changes(),
             Node::LookupJoin { .. } | Node::IntervalJoin { .. } => &Changes::Append,
-            Node::Scan { changes, .. } | Node::Project { changes, .. } | Node::TableJoin { changes, .. } | Node::Aggregate { changes, .. } => {
-                changes
-            }
+            Node::Scan { changes, .. }
+            | Node::Project { changes, .. }
+            | Node::TableJoin { changes, .. }
+            | Node::Aggregate { changes, .. } => changes,
         }
     }
 }

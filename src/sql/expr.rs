@@ -1,0 +1,377 @@
+//! Expressions: from the parser's tree to DataFusion's, typed and coerced, or a diagnostic at the narrowest part that is wrong.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::DataType;
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::{DFSchema, DataFusionError, Result, TableReference, plan_err};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion_expr::{
+    AggregateUDF, BinaryExpr, Expr, ExprSchemable, HigherOrderUDF, Operator, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
+use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast::{Expr as Ast, Visit, Visitor};
+
+use super::aggregate;
+use super::codes;
+use super::forms::{self, Aggregates};
+use super::functions;
+use super::names::Scope;
+use super::types::{Family, Types, comparable, family};
+use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::row::type_name;
+
+/// An expression that was bound: its typed form, the tree that it came from with its names written out, and its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) expr: Expr,
+    pub(crate) ast: Ast,
+    pub(crate) place: Place,
+}
+
+impl Scope<'_> {
+    /// Binds an expression against `schema`; what is wrong with it is kept in the scope's diagnostics.
+    pub(crate) fn bind(&mut self, ast: &Ast, schema: &DFSchema, around: &Place, aggregates: Aggregates) -> Option<Bound> {
+        let refusals = forms::check(ast, self.text, around.clone(), aggregates);
+        if !refusals.is_empty() {
+            self.diagnostics.extend(refusals);
+            return None;
+        }
+        let mut ast = ast.clone();
+        if !self.resolve(&mut ast) {
+            return None;
+        }
+        let place = self.text.known_place(&ast).unwrap_or_else(|| around.clone());
+        match plan(&ast, schema) {
+            Ok(expr) => Some(Bound { expr, ast, place }),
+            Err(error) => {
+                let diagnostic = self.narrowest(&ast, schema, place, error);
+                self.diagnostics.push(diagnostic);
+                None
+            }
+        }
+    }
+
+    /// Binds a condition: an expression that is BOOLEAN. `clause` names where it stands.
+    pub(crate) fn bind_condition(
+        &mut self,
+        ast: &Ast,
+        schema: &DFSchema,
+        clause: &'static str,
+        aggregates: Aggregates,
+    ) -> Option<Bound> {
+        let around = self.text.place(ast);
+        let bound = self.bind(ast, schema, &around, aggregates)?;
+        match bound.expr.get_type(schema) {
+            Ok(DataType::Boolean) => Some(bound),
+            Ok(other) => {
+                let message = format!("{clause} needs BOOLEAN, not {}", type_name(&other));
+                self.diagnostics.push(
+                    Diagnostic::error(codes::TYPE_MISMATCH, bound.place, message).help("write a comparison, such as `x > 0`"),
+                );
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The diagnostic for the innermost expression that can't be planned although all that it holds can.
+    fn narrowest(&self, ast: &Ast, schema: &DFSchema, place: Place, error: DataFusionError) -> Diagnostic {
+        let children = children(ast);
+        for child in &children {
+            if let Err(error) = plan(child, schema) {
+                let place = self.text.known_place(child).unwrap_or(place);
+                return self.narrowest(child, schema, place, error);
+            }
+        }
+        let types: Vec<String> = children
+            .iter()
+            .map(|c| plan(c, schema).and_then(|e| e.get_type(schema)).map_or_else(|_| "?".into(), |t| type_name(&t)))
+            .collect();
+        explain(ast, &types, place, &error)
+    }
+}
+
+/// What is wrong with an expression whose parts are right, given the parts' types.
+fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -> Diagnostic {
+    let mismatch = |message: String| Diagnostic::error(codes::TYPE_MISMATCH, place.clone(), message);
+    let listed = types.join(", ");
+    match (ast, types) {
+        (Ast::BinaryOp { op, .. }, [left, right]) => {
+            let help = match (left.as_str(), right.as_str()) {
+                ("STRING", "STRING") => "text is joined by ||; CAST(x AS BIGINT) makes a number of it".to_string(),
+                ("STRING", other) | (other, "STRING") => {
+                    format!("write CAST(x AS {other}), or CAST(x AS STRING), for one of them")
+                }
+                _ => "CAST one of them to the type of the other".to_string(),
+            };
+            mismatch(format!("`{op}` has no meaning for {left} and {right}")).help(help)
+        }
+        (Ast::UnaryOp { op, .. }, [one]) => mismatch(format!("`{op}` has no meaning for {one}")),
+        (Ast::Function(call), _) => {
+            let name = forms::call_name(call);
+            let diagnostic = mismatch(format!("{name} does not take ({listed})"));
+            match functions::scalar(&name).map(|f| syntax(&name, &f.udf)) {
+                Some(syntax) => diagnostic.help(format!("it is written {syntax}")),
+                None => diagnostic.help(aggregate::takes(&name)),
+            }
+        }
+        (Ast::Cast { data_type, .. }, [one]) => mismatch(format!("{one} can't be cast to {data_type}")),
+        (Ast::Like { .. } | Ast::ILike { .. } | Ast::SimilarTo { .. }, _) => {
+            mismatch(format!("a pattern matches STRING, not {listed}")).help("write CAST(x AS STRING)")
+        }
+        (Ast::Between { .. }, [value, low, high]) => {
+            mismatch(format!("{value} can't be compared with {low} and {high}")).help("CAST them to one type")
+        }
+        (Ast::InList { .. }, [value, rest @ ..]) => {
+            mismatch(format!("{value} can't be compared with {}", rest.join(", "))).help("CAST them to one type")
+        }
+        (Ast::Case { .. }, _) => mismatch(format!("the branches of CASE do not fit: {listed}")).help("CAST them to one type"),
+        (
+            Ast::IsTrue(_) | Ast::IsFalse(_) | Ast::IsNotTrue(_) | Ast::IsNotFalse(_) | Ast::IsUnknown(_) | Ast::IsNotUnknown(_),
+            [one],
+        ) => mismatch(format!("{one} is not BOOLEAN")),
+        (Ast::IsDistinctFrom(..) | Ast::IsNotDistinctFrom(..), [left, right]) => {
+            mismatch(format!("{left} can't be compared with {right}"))
+        }
+        (Ast::Interval(_), _) => {
+            mismatch("this is not an interval".into()).help("write INTERVAL '10' MINUTE, or INTERVAL '1 hour 30 minutes'")
+        }
+        (Ast::CompoundFieldAccess { .. }, [root, ..]) => {
+            mismatch(format!("{root} has no such element")).help("write map['key'], array[1] or struct['field']")
+        }
+        _ => mismatch(cleaned(error)),
+    }
+}
+
+/// DataFusion's own words, where we have none: the first line, without its prefixes.
+fn cleaned(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.rsplit("caused by").next().unwrap_or(line).trim();
+    let line = ["Error during planning: ", "This feature is not implemented: ", "SQL error: ", "Arrow error: ", "Parser error: "]
+        .iter()
+        .fold(line, |line, prefix| line.strip_prefix(prefix).unwrap_or(line));
+    let mut chars = line.trim_end_matches('.').chars();
+    chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_else(|| "this expression has no meaning".into())
+}
+
+/// How a function is written.
+fn syntax(name: &str, udf: &ScalarUDF) -> String {
+    if name == super::geo::NAME {
+        return "geo_distance(lat1, lon1, lat2, lon2 [, 'km' | 'miles'])".into();
+    }
+    udf.documentation()
+        .map_or_else(|| format!("{name}(..)"), |doc| doc.syntax_example.lines().next().unwrap_or_default().to_string())
+}
+
+/// The expressions directly inside one.
+fn children(ast: &Ast) -> Vec<Ast> {
+    struct Children {
+        depth: usize,
+        found: Vec<Ast>,
+    }
+    impl Visitor for Children {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Ast) -> ControlFlow<()> {
+            if self.depth == 1 {
+                self.found.push(expr.clone());
+            }
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_expr(&mut self, _: &Ast) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+    }
+    let mut children = Children { depth: 0, found: Vec::new() };
+    let _ = ast.visit(&mut children);
+    children.found
+}
+
+/// Plans, checks and coerces an expression whose names are written out.
+pub(crate) fn plan(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
+    let options = ParserOptions::new().with_map_string_types_to_utf8view(false);
+    let planner = SqlToRel::new_with_options(&*WORDS, options);
+    let expr = planner.sql_to_expr(ast.clone(), schema, &mut PlannerContext::new())?;
+    let expr = expr.unalias_nested().data;
+    let expr = expr.transform_up(|e| rounded_integer(e, schema))?.data;
+    check_types(&expr, schema)?;
+    let expr = expr.rewrite(&mut TypeCoercionRewriter::new(schema))?.data;
+    expr.get_type(schema)?;
+    Ok(expr)
+}
+
+/// An integer is its own floor and ceiling; DataFusion would make a DOUBLE of it.
+fn rounded_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(mut call) if matches!(call.name(), "floor" | "ceil") && call.args.len() == 1 => {
+            match call.args.pop() {
+                Some(argument) if argument.get_type(schema)?.is_integer() => Ok(Transformed::yes(argument)),
+                argument => {
+                    call.args.extend(argument);
+                    Ok(Transformed::no(Expr::ScalarFunction(call)))
+                }
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Refuses comparisons that DataFusion would make possible by turning text into numbers, or numbers into text.
+fn check_types(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    expr.apply(|e| {
+        match e {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => same_family(left, right, schema)?,
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_numerical_operators() => calculable(left, right, schema)?,
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_logic_operator() => {
+                for side in [left, right] {
+                    if !matches!(family(&side.get_type(schema)?), Family::Boolean | Family::Null) {
+                        return plan_err!("not BOOLEAN");
+                    }
+                }
+            }
+            Expr::Between(between) => {
+                same_family(&between.expr, &between.low, schema)?;
+                same_family(&between.expr, &between.high, schema)?;
+            }
+            Expr::InList(list) => {
+                for item in &list.list {
+                    same_family(&list.expr, item, schema)?;
+                }
+            }
+            Expr::Like(like) | Expr::SimilarTo(like) => {
+                for side in [&like.expr, &like.pattern] {
+                    if !matches!(family(&side.get_type(schema)?), Family::Text | Family::Null) {
+                        return plan_err!("not STRING");
+                    }
+                }
+            }
+            Expr::Case(case) => {
+                if let Some(operand) = &case.expr {
+                    for (when, _) in &case.when_then_expr {
+                        same_family(operand, when, schema)?;
+                    }
+                }
+                let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+                let families = results.map(|r| Ok(family(&r.get_type(schema)?))).collect::<Result<Vec<_>>>()?;
+                let mut typed = families.iter().filter(|f| **f != Family::Null);
+                let first = typed.next();
+                if typed.any(|f| Some(f) != first) {
+                    return plan_err!("branches differ");
+                }
+            }
+            Expr::ScalarFunction(call) if call.name() == super::geo::NAME => check_unit(call.args.get(4))?,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+fn compares(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+fn check_unit(unit: Option<&Expr>) -> Result<()> {
+    match unit.and_then(Expr::as_literal).and_then(|literal| literal.try_as_str().flatten()) {
+        Some(unit) if !super::geo::knows_unit(unit) => plan_err!("unknown unit"),
+        _ => Ok(()),
+    }
+}
+
+fn same_family(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    let side = |e: &Expr| Ok::<_, DataFusionError>((e.get_type(schema)?, matches!(e, Expr::Literal(..))));
+    let (left, right) = (side(left)?, side(right)?);
+    if comparable((&left.0, left.1), (&right.0, right.1)) { Ok(()) } else { plan_err!("types differ") }
+}
+
+/// Numbers are calculated with numbers, times with intervals and times.
+fn calculable(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    let families = (family(&left.get_type(schema)?), family(&right.get_type(schema)?));
+    match families {
+        (Family::Null, _) | (_, Family::Null) | (Family::Number, Family::Number) => Ok(()),
+        (Family::Time | Family::Interval, Family::Time | Family::Interval) => Ok(()),
+        (Family::Interval, Family::Number) | (Family::Number, Family::Interval) => Ok(()),
+        _ => plan_err!("types differ"),
+    }
+}
+
+/// What the planner may call, and how it reads types.
+#[derive(Debug)]
+struct Words {
+    options: ConfigOptions,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let mut options = ConfigOptions::default();
+    options.execution.time_zone = Some("UTC".into());
+    let planners: Vec<Arc<dyn ExprPlanner>> = vec![
+        Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+        Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+        Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+        Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+        Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+    ];
+    Words { options, planners }
+});
+
+impl ContextProvider for Words {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        plan_err!("no relation {name}")
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        functions::scalar(name).map(|f| f.udf.clone())
+    }
+
+    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        aggregate::marker(name)
+    }
+
+    fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        functions::scalar_names().map(str::to_string).collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        functions::AGGREGATES.iter().map(ToString::to_string).collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

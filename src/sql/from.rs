@@ -1,0 +1,375 @@
+//! FROM: the products that a query reads, joined from the left to the right.
+
+use datafusion_common::DFSchema;
+use datafusion_sql::sqlparser::ast::{Expr as Ast, Ident, JoinConstraint, JoinOperator, Select, TableFactor, TableVersion};
+use std::sync::Arc;
+
+use super::codes;
+use super::join::{self, Conjunct};
+use super::names::Scope;
+use super::nulls::{Facts, facts_of};
+use super::parse::{name_of, relation_name, windows_refused};
+use super::query::{Changes, JoinKind, Node};
+use super::relations::{Input, Relation, Relations, nearest, schema_of, some_of};
+use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::product::Shape;
+use crate::model::row::ROWTIME;
+
+/// The most relations that one query may join.
+const MAX_RELATIONS: usize = 32;
+
+/// A part of the dataflow with what joins have to know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Side {
+    pub(crate) node: Node,
+    /// The input whose `rowtime` is the event time of the node's rows; `None` where it is the later of several.
+    pub(crate) time: Option<usize>,
+    /// The input whose key is the node's key; `None` for streams.
+    pub(crate) key_of: Option<usize>,
+}
+
+/// FROM, bound.
+#[derive(Debug)]
+pub(crate) struct From {
+    pub(crate) side: Side,
+    /// What is known of the joined rows.
+    pub(crate) facts: Facts,
+    /// Columns that are equal to a column of the key in all rows, and that column.
+    pub(crate) same: Vec<(datafusion_common::Column, datafusion_common::Column)>,
+}
+
+/// Binds FROM and its joins. `filter`: WHERE's conjuncts, from which the bounds on time of inner joins may be taken.
+pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>, filter: &mut Vec<Ast>) -> Option<From> {
+    let tables = select.from.first()?;
+    if tables.joins.len() >= MAX_RELATIONS {
+        let place = tables.joins.get(MAX_RELATIONS - 1).map(|j| scope.text.place(&j.relation));
+        let message = format!("a query joins at most {MAX_RELATIONS} relations, not {}", tables.joins.len() + 1);
+        scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place, message).help("make a product of its own of a part"));
+        return None;
+    }
+    let mut factors = vec![relation(&tables.relation, relations, scope)];
+    factors.extend(tables.joins.iter().map(|join| relation(&join.relation, relations, scope)));
+    // What follows would only repeat that a relation is not known.
+    let factors: Vec<Factor> = factors.into_iter().collect::<Option<_>>()?;
+    check_aliases(&factors, scope)?;
+    let mut factors = factors.into_iter();
+    let first = factors.next()?;
+    if first.as_of.is_some() {
+        let message = "FOR SYSTEM_TIME AS OF stands behind a table that a stream is joined with";
+        scope.diagnostics.push(Diagnostic::error(codes::JOIN, first.place.clone(), message).help("leave it out"));
+    }
+    let side = scan(first.input.clone(), scope);
+    let mut from = From { side, facts: Facts::new(), same: Vec::new() };
+    for (join, factor) in tables.joins.iter().zip(factors) {
+        if join.global {
+            refuse(scope, &factor.place, "GLOBAL JOIN", "write JOIN");
+        }
+        let (kind, constraint) = operator(&join.join_operator, &factor, scope)?;
+        let condition = condition(constraint, &factor, scope)?;
+        let right = scan(factor.input.clone(), scope);
+        from = joined(from, right, kind, condition, &factor, scope, filter)?;
+    }
+    Some(from)
+}
+
+/// Joins the next relation to what stands left of it.
+fn joined(
+    left: From,
+    right: Side,
+    kind: JoinKind,
+    on: &Ast,
+    factor: &Factor,
+    scope: &mut Scope<'_>,
+    filter: &mut Vec<Ast>,
+) -> Option<From> {
+    let schema = in_sight(scope);
+    let mut conjuncts = Vec::new();
+    let mut complete = true;
+    for part in split(on) {
+        match scope.bind_condition(part, &schema, "ON", super::forms::Aggregates::NotIn("ON")) {
+            Some(bound) => conjuncts.push(bound),
+            None => complete = false,
+        }
+    }
+    if !complete {
+        return None;
+    }
+    let From { side: left, mut facts, mut same } = left;
+    let newest = scope.inputs.len().checked_sub(1)?;
+    let conjuncts: Vec<Conjunct> = conjuncts.into_iter().map(|bound| join::classify(bound, newest, scope)).collect();
+    if kind == JoinKind::Inner {
+        facts.extend(conjuncts.iter().flat_map(|c| facts_of(&c.bound.expr)));
+    }
+    let request = join::Request { left, right, kind, conjuncts, place: factor.place.clone(), as_of: factor.as_of.clone() };
+    let side = join::join(request, scope, filter, &schema, &mut same)?;
+    if kind == JoinKind::Left
+        && let Some(input) = scope.inputs.last_mut()
+    {
+        input.optional = true;
+    }
+    Some(From { side, facts, same })
+}
+
+/// The columns of all relations in sight.
+pub(crate) fn in_sight(scope: &Scope<'_>) -> DFSchema {
+    let schemas: Vec<DFSchema> = scope.inputs.iter().map(Input::schema).collect();
+    schema_of(schemas.iter().flat_map(|s| s.iter().map(|(q, f)| (q.cloned(), f.clone()))).collect())
+}
+
+/// The parts of a condition that are joined by AND.
+pub(crate) fn split(condition: &Ast) -> Vec<&Ast> {
+    let mut parts = Vec::new();
+    let mut rest = vec![condition];
+    while let Some(part) = rest.pop() {
+        match part {
+            Ast::BinaryOp { left, op: datafusion_sql::sqlparser::ast::BinaryOperator::And, right } => {
+                rest.push(right);
+                rest.push(left);
+            }
+            Ast::Nested(inner) if matches!(inner.as_ref(), Ast::BinaryOp { .. } | Ast::Nested(_) | Ast::Between { .. }) => {
+                rest.push(inner)
+            }
+            other => parts.push(other),
+        }
+    }
+    parts
+}
+
+/// One relation of FROM, before it is in sight.
+struct Factor {
+    input: Input,
+    place: Place,
+    as_of: Option<Ast>,
+}
+
+fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
+    let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place.clone(), format!("{what} is not supported"));
+    scope.diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
+}
+
+/// Reads one relation of FROM. All forms but a product's name are refused.
+fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Factor> {
+    let place = scope.text.place(factor);
+    let product = "make a product of its own of it, and read that";
+    match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
+            let mut refused = |set: bool, what: &str| {
+                if set {
+                    refuse(scope, &place, what, "name the product only");
+                }
+                set
+            };
+            let extra = refused(!with_hints.is_empty(), "a hint behind a relation")
+                | refused(*with_ordinality, "WITH ORDINALITY")
+                | refused(!partitions.is_empty(), "PARTITION")
+                | refused(json_path.is_some(), "a path behind a relation")
+                | refused(sample.is_some(), "TABLESAMPLE")
+                | refused(!index_hints.is_empty(), "an index hint")
+                | refused(alias.as_ref().is_some_and(|a| !a.columns.is_empty() || a.at.is_some()), "an alias with columns");
+            if args.is_some() {
+                let name = name.to_string();
+                match name.to_lowercase().as_str() {
+                    "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
+                    _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
+                }
+                return None;
+            }
+            if extra {
+                return None;
+            }
+            let as_of = match version {
+                None => None,
+                Some(TableVersion::ForSystemTimeAsOf(time)) => Some(time.clone()),
+                Some(_) => {
+                    refuse(
+                        scope,
+                        &place,
+                        "this version of a table",
+                        "write `FOR SYSTEM_TIME AS OF stream.rowtime`, or leave it out",
+                    );
+                    return None;
+                }
+            };
+            let Some(relation) = named(name, relations, scope) else { return None };
+            let alias = alias.as_ref().map_or_else(|| relation_name(name).unwrap_or_default(), |a| name_of(&a.name));
+            Some(Factor { input: Input { alias, relation, optional: false }, place: scope.text.place(name), as_of })
+        }
+        TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. } => {
+            refuse(scope, &scope.text.place_of_word(&["LATERAL"]), "LATERAL", product);
+            None
+        }
+        TableFactor::Derived { .. } => {
+            refuse(scope, &place, "a sub-query in FROM", product);
+            None
+        }
+        TableFactor::TableFunction { expr, .. } => {
+            let name = match expr {
+                Ast::Function(call) => super::forms::call_name(call),
+                other => other.to_string(),
+            };
+            match name.as_str() {
+                "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
+                _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
+            }
+            None
+        }
+        TableFactor::NestedJoin { .. } => {
+            refuse(
+                scope,
+                &place,
+                "a join in parentheses",
+                "joins are carried out from the left to the right: write them so, without parentheses",
+            );
+            None
+        }
+        TableFactor::UNNEST { .. } => {
+            refuse(scope, &place, "UNNEST", "name a product");
+            None
+        }
+        TableFactor::Function { .. }
+        | TableFactor::JsonTable { .. }
+        | TableFactor::OpenJsonTable { .. }
+        | TableFactor::XmlTable { .. } => {
+            refuse(scope, &place, "a table function", "name a product");
+            None
+        }
+        TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
+            refuse(scope, &place, "PIVOT or UNPIVOT", "name a product");
+            None
+        }
+        TableFactor::MatchRecognize { .. } | TableFactor::SemanticView { .. } => {
+            refuse(scope, &place, "this form of FROM", "name a product");
+            None
+        }
+    }
+}
+
+/// The product of a name.
+fn named(
+    name: &datafusion_sql::sqlparser::ast::ObjectName,
+    relations: &dyn Relations,
+    scope: &mut Scope<'_>,
+) -> Option<Arc<Relation>> {
+    let place = scope.text.place(name);
+    let Some(relation) = relation_name(name) else {
+        let message = format!("unknown relation `{name}`: products are named without a schema before them");
+        let last = name.0.last().map(ToString::to_string).unwrap_or_default();
+        scope.diagnostics.push(Diagnostic::error(codes::UNKNOWN_RELATION, place, message).help(format!("write `{last}`")));
+        return None;
+    };
+    let found = relations.find(&relation);
+    if found.is_none() {
+        let names = relations.names();
+        let help = match nearest(&relation, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "there is no product to read from".into(),
+            None => format!("products are {}", some_of(names.iter().map(String::as_str))),
+        };
+        scope
+            .diagnostics
+            .push(Diagnostic::error(codes::UNKNOWN_RELATION, place, format!("unknown product `{relation}`")).help(help));
+    }
+    found
+}
+
+fn check_aliases(factors: &[Factor], scope: &mut Scope<'_>) -> Option<()> {
+    let mut fine = Some(());
+    for (at, factor) in factors.iter().enumerate() {
+        let same = |other: &&Factor| other.input.alias.eq_ignore_ascii_case(&factor.input.alias);
+        if let Some(first) = factors.iter().take(at).find(same) {
+            let message = format!("`{}` stands in FROM twice", factor.input.alias);
+            let diagnostic = Diagnostic::error(codes::NAMES, factor.place.clone(), message)
+                .help("give one of them another alias: `product AS other`");
+            scope.diagnostics.push(diagnostic.related(first.place.clone(), "first here"));
+            fine = None;
+        }
+    }
+    fine
+}
+
+/// The operator that reads an input, which is in sight from now on.
+fn scan(input: Input, scope: &mut Scope<'_>) -> Side {
+    let at = scope.inputs.len();
+    let relation = input.relation.clone();
+    let key = relation.key.iter().filter_map(|column| relation.position(column)).collect();
+    let (changes, key_of) = match relation.shape {
+        Shape::Stream => (Changes::Append, None),
+        Shape::Table => (Changes::Upsert(key), Some(at)),
+    };
+    let node = Node::Scan { input: at, schema: Arc::new(input.schema()), changes };
+    scope.inputs.push(input);
+    Side { node, time: Some(at), key_of }
+}
+
+/// The kind of a join and its condition; all kinds but INNER and LEFT are refused by name.
+fn operator<'j>(operator: &'j JoinOperator, factor: &Factor, scope: &mut Scope<'_>) -> Option<(JoinKind, &'j JoinConstraint)> {
+    let left = "write it as a LEFT JOIN with the sides exchanged";
+    let (what, help) = match operator {
+        JoinOperator::Join(on) | JoinOperator::Inner(on) => return Some((JoinKind::Inner, on)),
+        JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => return Some((JoinKind::Left, on)),
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => ("RIGHT JOIN", left),
+        JoinOperator::FullOuter(_) => ("FULL JOIN", "write a LEFT JOIN"),
+        JoinOperator::CrossJoin(_) => ("CROSS JOIN", "write JOIN .. ON .. with equal columns"),
+        JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) => {
+            ("SEMI JOIN", "write JOIN .. ON .., and only columns of the left side")
+        }
+        JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) => ("ANTI JOIN", "write LEFT JOIN .. ON .. WHERE other.key IS NULL"),
+        JoinOperator::RightSemi(_) | JoinOperator::RightAnti(_) => ("RIGHT SEMI or ANTI JOIN", left),
+        JoinOperator::AsOf { .. } => ("ASOF JOIN", "write JOIN: a stream's row meets the table's row as of its own time"),
+        JoinOperator::CrossApply | JoinOperator::OuterApply => ("APPLY", "write JOIN .. ON .."),
+        JoinOperator::StraightJoin(_) => ("STRAIGHT_JOIN", "write JOIN"),
+        JoinOperator::ArrayJoin | JoinOperator::LeftArrayJoin | JoinOperator::InnerArrayJoin => ("ARRAY JOIN", ""),
+    };
+    refuse(scope, &factor.place, what, help);
+    None
+}
+
+/// The condition behind ON; USING and NATURAL are refused.
+fn condition<'j>(constraint: &'j JoinConstraint, factor: &Factor, scope: &mut Scope<'_>) -> Option<&'j Ast> {
+    match constraint {
+        JoinConstraint::On(condition) => Some(condition),
+        JoinConstraint::Using(columns) => {
+            let alias = &factor.input.alias;
+            let column = columns.first().map(ToString::to_string).unwrap_or_default();
+            let place = scope.text.place_of_word_after(&["USING"], place_start(scope, &factor.place));
+            refuse(scope, &place, "USING", &format!("write ON {alias}.{column} = other.{column}"));
+            None
+        }
+        JoinConstraint::Natural => {
+            refuse(scope, &factor.place, "NATURAL JOIN", "name the columns: JOIN .. ON a.x = b.x");
+            None
+        }
+        JoinConstraint::None => {
+            let message = "a JOIN needs a condition";
+            scope
+                .diagnostics
+                .push(Diagnostic::error(codes::JOIN, factor.place.clone(), message).help("write JOIN .. ON a.x = b.x"));
+            None
+        }
+    }
+}
+
+/// Where a relation's name starts in the query's own text.
+fn place_start(scope: &Scope<'_>, place: &Place) -> usize {
+    let found = scope.text.lexemes.iter().find(|lexeme| scope.text.sql.place(lexeme.bytes.clone()).start == place.start);
+    found.map_or(0, |lexeme| lexeme.bytes.start)
+}
+
+/// Whether a name, written out, is the event time of one input; that input.
+pub(crate) fn event_time(names: &[Ident], scope: &Scope<'_>) -> Option<usize> {
+    let [alias, column] = names else { return None };
+    let input = scope.input(alias)?;
+    let relation = &scope.inputs.get(input)?.relation;
+    (column.value == ROWTIME || column.value == relation.time_field).then_some(input)
+}

@@ -1,0 +1,242 @@
+//! A query's text to one `SELECT` of the parser, or the reason why it is not one.
+
+use datafusion_sql::sqlparser::ast::{ObjectName, ObjectNamePart, Query as AstQuery, Statement, Visit, Visitor};
+use datafusion_sql::sqlparser::dialect::Dialect;
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::{Location, Token};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::codes;
+use super::text::{Text, byte_of};
+use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::model::product::SqlText;
+
+/// How deep parentheses, calls and sub-queries may nest.
+const MAX_DEPTH: usize = 50;
+
+/// The SQL that is parsed: more than is carried out, so that what is not is refused with a reason instead of a syntax error.
+#[derive(Debug)]
+pub(crate) struct MeshDialect;
+
+impl Dialect for MeshDialect {
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_'
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '"' || ch == '`'
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_replace(&self) -> bool {
+        true
+    }
+
+    fn supports_select_wildcard_rename(&self) -> bool {
+        true
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_values_as_table_factor(&self) -> bool {
+        true
+    }
+
+    fn supports_nested_comments(&self) -> bool {
+        true
+    }
+
+    fn supports_string_escape_constant(&self) -> bool {
+        true
+    }
+
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        true
+    }
+
+    fn supports_limit_comma(&self) -> bool {
+        true
+    }
+}
+
+/// A query that was parsed.
+pub(crate) struct Parsed<'a> {
+    pub(crate) text: Text<'a>,
+    pub(crate) query: AstQuery,
+}
+
+/// Parses one query. Errors: one diagnostic, the first.
+pub(crate) fn parse(sql: &SqlText) -> Result<Parsed<'_>, Diagnostic> {
+    let text = Text::read(sql)?;
+    if text.lexemes.iter().all(|lexeme| lexeme.token == Token::SemiColon) {
+        return Err(Diagnostic::error(codes::SYNTAX, sql.place(0..0), "the query is empty").help("write `SELECT .. FROM ..`"));
+    }
+    one_statement(&text)?;
+    let mut parser = Parser::new(&MeshDialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(text.tokens.clone());
+    let statements = parser.parse_statements().map_err(|e| syntax_error(&text, e))?;
+    match statements.into_iter().next() {
+        Some(Statement::Query(query)) => Ok(Parsed { text, query: *query }),
+        _ => {
+            let word = text.lexemes.first().map(|lexeme| lexeme.token.to_string().to_uppercase()).unwrap_or_default();
+            let message = format!("a derivation is a SELECT, not {word}");
+            Err(Diagnostic::error(codes::UNSUPPORTED, text.start(), message)
+                .help("write only `SELECT .. FROM ..`: mesh creates the topic and writes the result into it"))
+        }
+    }
+}
+
+/// Refuses a second statement after a semicolon.
+fn one_statement(text: &Text<'_>) -> Result<(), Diagnostic> {
+    let end = text.lexemes.iter().position(|lexeme| lexeme.token == Token::SemiColon).unwrap_or(text.lexemes.len());
+    let second = text.lexemes.get(end..).unwrap_or_default().iter().find(|lexeme| lexeme.token != Token::SemiColon);
+    match second {
+        Some(lexeme) if end > 0 => {
+            let place = text.sql.place(lexeme.bytes.clone());
+            Err(Diagnostic::error(codes::UNSUPPORTED, place, "a second statement stands after the semicolon")
+                .help("a derivation is one SELECT: make a product of its own for each result"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The parser's error as a diagnostic, at the place that its message names.
+fn syntax_error(text: &Text<'_>, error: ParserError) -> Diagnostic {
+    if let Some(window) = window_function(text) {
+        return window;
+    }
+    let message = match error {
+        ParserError::RecursionLimitExceeded => {
+            return Diagnostic::error(codes::TOO_LARGE, text.start(), format!("the query nests more than {MAX_DEPTH} deep"))
+                .help("take parentheses away, or split the query into several products");
+        }
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => message,
+    };
+    let (what, location) = split_location(&message);
+    let at = location.map_or(text.sql.text.len(), |l| byte_of(&text.sql.text, l));
+    let lexeme = text.lexemes.iter().find(|lexeme| lexeme.bytes.start >= at);
+    let bytes = lexeme.map_or(text.sql.text.trim_end().len()..text.sql.text.trim_end().len(), |lexeme| lexeme.bytes.clone());
+    let diagnostic = |code, message: String| Diagnostic::error(code, text.sql.place(bytes.clone()), message);
+    if lexeme.is_some_and(|lexeme| lexeme.token.to_string().eq_ignore_ascii_case("emit")) {
+        return diagnostic(codes::UNSUPPORTED, "EMIT is not supported yet".into())
+            .help("leave it out: each change of the result is written");
+    }
+    let what = what.trim_end_matches([':', ' ']).replace("Expected: ", "expected ").replace(", found: ", ", found ");
+    let what = what.replace("found EOF", "found the end of the query");
+    let mut chars = what.chars();
+    let what = chars.next().map(|c| c.to_lowercase().chain(chars).collect::<String>()).unwrap_or_default();
+    diagnostic(codes::SYNTAX, format!("the SQL can't be parsed: {what}"))
+}
+
+/// `Expected: x, found: y at Line: 3, Column: 5` in its two parts.
+fn split_location(message: &str) -> (&str, Option<Location>) {
+    let Some((what, at)) = message.rsplit_once(" at Line: ") else { return (message, None) };
+    let Some((line, column)) = at.split_once(", Column: ") else { return (message, None) };
+    match (line.trim().parse(), column.trim().parse()) {
+        (Ok(line), Ok(column)) => (what, Some(Location { line, column })),
+        _ => (message, None),
+    }
+}
+
+/// Windows as table functions have arguments that only later issues parse.
+fn window_function(text: &Text<'_>) -> Option<Diagnostic> {
+    let names = ["TUMBLE", "HOP", "SESSION", "CUMULATE"];
+    let pairs = text.lexemes.windows(2);
+    let found = pairs.filter_map(|pair| match pair {
+        [Lexeme { token: Token::Word(word), bytes }, Lexeme { token: Token::LParen, .. }] => Some((word, bytes)),
+        _ => None,
+    });
+    let (word, bytes) = found.into_iter().find(|(word, _)| names.contains(&word.value.to_uppercase().as_str()))?;
+    Some(windows_refused(text.sql.place(bytes.clone()), &word.value))
+}
+
+use super::text::Lexeme;
+
+/// That a window is not carried out yet.
+pub(crate) fn windows_refused(place: Place, name: &str) -> Diagnostic {
+    Diagnostic::error(codes::UNSUPPORTED, place, format!("the window {} is not supported yet", name.to_uppercase()))
+        .help("GROUP BY without a window keeps one row for each group, for ever")
+}
+
+/// The relations that a query names in FROM, each with its place, in the order of the text. Only parses.
+pub fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
+    match parse(sql) {
+        Err(diagnostic) => (Vec::new(), vec![diagnostic]),
+        Ok(parsed) => {
+            let mut walk = Reads { text: &parsed.text, ctes: BTreeSet::new(), found: Vec::new() };
+            let _ = parsed.query.visit(&mut walk);
+            (walk.found, Vec::new())
+        }
+    }
+}
+
+struct Reads<'a> {
+    text: &'a Text<'a>,
+    ctes: BTreeSet<String>,
+    found: Vec<(String, Place)>,
+}
+
+impl Visitor for Reads<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &AstQuery) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.ctes.extend(tables.map(|cte| name_of(&cte.alias.name)));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        if let Some(name) = relation_name(relation)
+            && !self.ctes.contains(&name)
+        {
+            self.found.push((name, self.text.place(relation)));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name of a relation, if it is one part.
+pub(crate) fn relation_name(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some(name_of(ident)),
+        _ => None,
+    }
+}
+
+/// A name as it is meant: lower case unless it is quoted.
+pub(crate) fn name_of(ident: &datafusion_sql::sqlparser::ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}

@@ -1,0 +1,198 @@
+//! The clauses of a query that are not carried out: each that is set is refused at its place, none is ignored.
+
+use datafusion_sql::sqlparser::ast::{
+    GroupByExpr, LimitClause, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier, WildcardAdditionalOptions,
+};
+
+use super::codes;
+use super::text::Text;
+use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
+
+struct Refusals<'a> {
+    text: &'a Text<'a>,
+    found: Diagnostics,
+}
+
+impl Refusals<'_> {
+    fn add(&mut self, set: bool, place: impl FnOnce(&Text<'_>) -> Place, what: &str, help: &str) {
+        if set {
+            let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place(self.text), format!("{what} is not supported"));
+            self.found.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
+        }
+    }
+
+    /// The same for a clause behind all others, that one of `words` begins.
+    fn last(&mut self, set: bool, words: &[&str], what: &str, help: &str) {
+        self.add(set, |text| text.place_of_last_word(words), what, help);
+    }
+
+    /// The same for a clause that the first of `words` begins.
+    fn word(&mut self, set: bool, words: &[&str], what: &str, help: &str) {
+        self.add(set, |text| text.place_of_word(words), what, help);
+    }
+}
+
+/// The one SELECT of a query, if it is one, and what is refused of all around it.
+pub(crate) fn select<'q>(query: &'q Query, text: &Text<'_>) -> (Option<&'q Select>, Diagnostics) {
+    let mut refusals = Refusals { text, found: Vec::new() };
+    // Named one by one, so that a new field of the parser does not go unseen.
+    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } = query;
+    refusals.word(with.is_some(), &["WITH"], "WITH", "make a product of its own of each sub-query, and read that");
+    refusals.last(
+        order_by.is_some(),
+        &["ORDER"],
+        "ORDER BY",
+        "a stream has no end, and so no order but that of its event times; leave it out",
+    );
+    let offset = matches!(limit_clause, Some(LimitClause::LimitOffset { limit: None, .. }));
+    let words = if offset { ["OFFSET"] } else { ["LIMIT"] };
+    refusals.last(limit_clause.is_some(), &words, words[0], "a stream has no end; filter with WHERE");
+    refusals.last(fetch.is_some(), &["FETCH"], "FETCH", "a stream has no end; filter with WHERE");
+    refusals.last(!locks.is_empty() || for_clause.is_some(), &["FOR"], "FOR", "");
+    refusals.last(settings.is_some(), &["SETTINGS"], "SETTINGS", "");
+    refusals.last(format_clause.is_some(), &["FORMAT"], "FORMAT", "");
+    refusals.word(!pipe_operators.is_empty(), &["|>"], "the pipe operator", "");
+    let select = body_of(body, &mut refusals);
+    if let Some(select) = select {
+        clauses(select, &mut refusals);
+    }
+    (select, refusals.found)
+}
+
+/// The SELECT of a body, or why it is none.
+fn body_of<'q>(body: &'q SetExpr, refusals: &mut Refusals<'_>) -> Option<&'q Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { op, set_quantifier, .. } => {
+            let (word, help) = match op {
+                SetOperator::Union => ("UNION", "make a product of its own of each part"),
+                SetOperator::Except | SetOperator::Minus => ("EXCEPT", "filter with WHERE"),
+                SetOperator::Intersect => ("INTERSECT", "write a join"),
+            };
+            let what = if *set_quantifier == SetQuantifier::All { format!("{word} ALL") } else { word.to_string() };
+            refusals.word(true, &[word, "MINUS"], &what, help);
+            None
+        }
+        SetExpr::Query(query) => {
+            let place = |text: &Text<'_>| text.start();
+            refusals.add(true, place, "a query in parentheses", "take the parentheses away");
+            let _ = query;
+            None
+        }
+        SetExpr::Values(_) => {
+            refusals.word(true, &["VALUES"], "VALUES", "a product with `source: {replay: {..}}` brings given records in");
+            None
+        }
+        SetExpr::Table(_) => {
+            refusals.word(true, &["TABLE"], "TABLE", "write `SELECT * FROM ..`");
+            None
+        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            refusals.add(
+                true,
+                |text| text.start(),
+                "a statement that changes data",
+                "a derivation is a SELECT: mesh writes its result",
+            );
+            None
+        }
+    }
+}
+
+fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
+    // Named one by one, so that a new field of the parser does not go unseen. Without a refusal: projection, from,
+    // selection, group_by and having, which are bound; tokens, and hints that stand in comments.
+    let Select {
+        select_token: _,
+        optimizer_hints: _,
+        distinct,
+        select_modifiers,
+        top,
+        top_before_distinct: _,
+        projection,
+        exclude,
+        into,
+        from,
+        lateral_views,
+        prewhere,
+        selection: _,
+        connect_by,
+        group_by,
+        cluster_by,
+        distribute_by,
+        sort_by,
+        having: _,
+        named_window,
+        qualify,
+        window_before_qualify: _,
+        value_table_mode,
+        flavor,
+    } = select;
+    refusals.word(
+        distinct.is_some(),
+        &["DISTINCT", "ALL"],
+        "DISTINCT",
+        "GROUP BY the columns gives each combination once, as a table",
+    );
+    refusals.word(select_modifiers.is_some(), &["SELECT"], "a modifier behind SELECT", "");
+    refusals.word(top.is_some(), &["TOP"], "TOP", "a stream has no end; filter with WHERE");
+    refusals.word(projection.is_empty(), &["SELECT"], "a SELECT without columns", "write `SELECT * FROM ..`");
+    refusals.word(
+        exclude.is_some(),
+        &["EXCLUDE"],
+        "EXCLUDE behind the columns",
+        "write it behind the `*`: `SELECT * EXCLUDE (column)`",
+    );
+    refusals.word(into.is_some(), &["INTO"], "INTO", "the result is written into the product's own topic");
+    refusals.word(from.is_empty(), &["SELECT"], "a SELECT without FROM", "read a product: `SELECT .. FROM product`");
+    if let Some(second) = from.get(1) {
+        let help = "write `JOIN .. ON ..`";
+        refusals.add(true, |text| text.place(second), "a comma in FROM", help);
+    }
+    refusals.word(!lateral_views.is_empty(), &["LATERAL"], "LATERAL VIEW", "");
+    refusals.word(prewhere.is_some(), &["PREWHERE"], "PREWHERE", "write WHERE");
+    refusals.word(!connect_by.is_empty(), &["CONNECT", "START"], "CONNECT BY", "");
+    refusals.word(!cluster_by.is_empty(), &["CLUSTER"], "CLUSTER BY", "");
+    refusals.word(
+        !distribute_by.is_empty(),
+        &["DISTRIBUTE"],
+        "DISTRIBUTE BY",
+        "the product's `key` says how records are distributed",
+    );
+    refusals.word(!sort_by.is_empty(), &["SORT"], "SORT BY", "");
+    refusals.word(!named_window.is_empty(), &["WINDOW"], "WINDOW", "");
+    refusals.word(qualify.is_some(), &["QUALIFY"], "QUALIFY", "");
+    refusals.word(value_table_mode.is_some(), &["AS"], "SELECT AS VALUE or STRUCT", "");
+    refusals.word(*flavor != SelectFlavor::Standard, &["FROM"], "a query that begins with FROM", "write `SELECT .. FROM ..`");
+    let modifiers = match group_by {
+        GroupByExpr::All(_) => {
+            refusals.word(true, &["GROUP"], "GROUP BY ALL", "name the columns");
+            return;
+        }
+        GroupByExpr::Expressions(_, modifiers) => modifiers,
+    };
+    refusals.last(!modifiers.is_empty(), &["WITH"], "a modifier of GROUP BY", "");
+}
+
+/// What is refused of a `*`; EXCEPT and EXCLUDE are carried out.
+pub(crate) fn wildcard(options: &WildcardAdditionalOptions, text: &Text<'_>) -> Diagnostics {
+    let WildcardAdditionalOptions {
+        wildcard_token,
+        opt_ilike,
+        opt_exclude: _,
+        opt_except: _,
+        opt_replace,
+        opt_rename,
+        opt_alias,
+    } = options;
+    let mut refusals = Refusals { text, found: Vec::new() };
+    let from = text.bytes(wildcard_token.0.span).start;
+    let mut word = |set: bool, word: &str, help: &str| {
+        refusals.add(set, |text| text.place_of_word_after(&[word], from), &format!("`*` with {word}"), help);
+    };
+    word(opt_ilike.is_some(), "ILIKE", "name the columns");
+    word(opt_replace.is_some(), "REPLACE", "write `* EXCEPT (column), expression AS column`");
+    word(opt_rename.is_some(), "RENAME", "write `* EXCEPT (column), column AS name`");
+    word(opt_alias.is_some(), "AS", "");
+    refusals.found
+}

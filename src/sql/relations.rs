@@ -1,0 +1,106 @@
+//! What a query may name: products with their columns, and the aliases under which FROM knows them.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::{DFSchema, TableReference};
+
+use crate::model::product::Shape;
+use crate::model::row::{ROWTIME, RowType, rowtime_type};
+
+/// A product as a query sees it.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// The product's name, as in its manifest.
+    pub product: String,
+    /// All columns of the contract that have a type, in its order, without `rowtime`.
+    pub row_type: Arc<RowType>,
+    /// Columns that have none, each with the reason.
+    pub unsupported: Vec<(String, String)>,
+    pub shape: Shape,
+    /// Columns that form the record key; empty for a stream without one.
+    pub key: Vec<String>,
+    /// The column that is the event time, or `rowtime`: the record's own timestamp.
+    pub time_field: String,
+    /// How far a partition's records may be out of order, in milliseconds.
+    pub disorder_ms: i64,
+}
+
+/// All products that a query may name.
+pub trait Relations {
+    /// The product of that name: `stations_enriched` and `stations-enriched` both find `stations-enriched`.
+    fn find(&self, name: &str) -> Option<Arc<Relation>>;
+    /// The names under which SQL knows the products.
+    fn names(&self) -> Vec<String>;
+}
+
+impl Relation {
+    /// The position of a column in `row_type`.
+    pub(crate) fn position(&self, column: &str) -> Option<usize> {
+        self.row_type.index_of(column).ok()
+    }
+
+    /// The column that is the event time, if it is one of the contract's.
+    pub(crate) fn time_column(&self) -> Option<usize> {
+        (self.time_field != ROWTIME).then(|| self.position(&self.time_field)).flatten()
+    }
+}
+
+/// One occurrence of a product in FROM.
+#[derive(Debug, Clone)]
+pub(crate) struct Input {
+    pub(crate) alias: String,
+    pub(crate) relation: Arc<Relation>,
+    /// Whether a LEFT join may leave this side without a row.
+    pub(crate) optional: bool,
+}
+
+impl Input {
+    /// The columns and `rowtime`, as a schema qualified by the alias.
+    pub(crate) fn schema(&self) -> DFSchema {
+        let qualifier = TableReference::bare(self.alias.clone());
+        let columns = self.relation.row_type.fields().iter().filter(|f| f.name() != ROWTIME).cloned();
+        let fields = columns.chain(std::iter::once(Arc::new(Field::new(ROWTIME, rowtime_type(), false))));
+        let fields = fields
+            .map(|f| (Some(qualifier.clone()), if self.optional { Arc::new(f.as_ref().clone().with_nullable(true)) } else { f }));
+        schema_of(fields.collect())
+    }
+
+    /// The type of a column, `rowtime` included.
+    pub(crate) fn column(&self, name: &str) -> Option<DataType> {
+        if name == ROWTIME {
+            Some(rowtime_type())
+        } else {
+            self.relation.row_type.field_with_name(name).ok().map(|f| f.data_type().clone())
+        }
+    }
+
+    /// The names of its columns, `rowtime` last.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let columns = self.relation.row_type.fields().iter().map(|f| f.name().as_str()).filter(|n| *n != ROWTIME);
+        columns.chain(std::iter::once(ROWTIME))
+    }
+}
+
+/// A schema of qualified fields. Fields that are doubled were refused before.
+pub(crate) fn schema_of(fields: Vec<(Option<TableReference>, Arc<Field>)>) -> DFSchema {
+    DFSchema::new_with_metadata(fields, Default::default()).unwrap_or_else(|_| DFSchema::empty())
+}
+
+/// The nearest of the candidates, if one is near enough to be meant.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let far = name.chars().count() / 3 + 1;
+    let distances = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(&name, &c.to_lowercase()), c));
+    distances.filter(|(distance, _)| *distance <= far).min().map(|(_, candidate)| candidate)
+}
+
+/// The first few of many names, for a message.
+pub(crate) fn some_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 12;
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.get(..SHOWN) {
+        Some(first) if names.len() > SHOWN => format!("{}, and {} more", first.join(", "), names.len() - SHOWN),
+        _ => names.join(", "),
+    }
+}

@@ -1,0 +1,123 @@
+//! What the query's result must be for the product that it makes: a stream or a table, with the product's key.
+
+use datafusion_common::DFSchema;
+
+use super::codes;
+use super::names::Scope;
+use super::query::{Changes, Node};
+use super::relations::{nearest, some_of};
+use super::select::Bonded;
+use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::product::Shape;
+
+/// What the product declares that the query makes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    pub shape: Shape,
+    /// Columns of the record key; empty for a stream without one.
+    pub key: &'a [String],
+}
+
+/// Checks the result against the product. Gives the positions of the key's columns in the result.
+pub(crate) fn check(bonded: &Bonded, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
+    let schema = bonded.root.schema().clone();
+    let mut key = Vec::new();
+    for column in target.key {
+        match schema.index_of_column_by_name(None, column) {
+            Some(position) => key.push(position),
+            None => scope.diagnostics.push(missing(column, &schema, bonded, scope)),
+        }
+    }
+    if key.len() < target.key.len() {
+        return key;
+    }
+    let place = bonded.places.first().cloned().unwrap_or_else(|| scope.text.start());
+    let error = |message: String, help: String| Diagnostic::error(codes::RESULT, scope.text.start(), message).help(help);
+    let names = target.key.join(", ");
+    let diagnostic = match (target.shape, bonded.root.changes()) {
+        (Shape::Stream, Changes::Append) => None,
+        (Shape::Stream, _) if grouped(&bonded.root) => Some(error(
+            "the product is a stream, and GROUP BY without a window gives a table: each group's row is replaced again and again"
+                .into(),
+            "declare `shape: table` with the grouped columns as its key".into(),
+        )),
+        (Shape::Stream, _) => Some(error(
+            "the product is a stream, and the query's result is a table: its rows are replaced and deleted".into(),
+            "declare `shape: table`, or read a stream".into(),
+        )),
+        (Shape::Table, Changes::Append) => Some(error(
+            format!(
+                "the product is a table, and the query's result is a stream: nothing says which of the rows of one key ({names}) counts"
+            ),
+            format!("GROUP BY {names}, and write latest(x) for the other columns, or declare `shape: stream`"),
+        )),
+        (Shape::Table, Changes::Upsert(own)) => other_key(own, &key, bonded, target).map(|(message, help)| error(message, help)),
+        (Shape::Table, Changes::Retract) => None,
+    };
+    if let Some(mut diagnostic) = diagnostic {
+        if let Some(clause) = grouped(&bonded.root).then(|| scope.text.place_of_last_word(&["GROUP"])) {
+            diagnostic.place = Some(if clause == scope.text.start() { place } else { clause });
+        }
+        scope.diagnostics.push(diagnostic);
+    } else {
+        nullable_key(&key, &schema, bonded, scope);
+    }
+    key
+}
+
+fn missing(column: &str, schema: &DFSchema, bonded: &Bonded, scope: &Scope<'_>) -> Diagnostic {
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let help = match nearest(column, names.iter().copied()) {
+        Some(near) => format!("is it `{near}`? Else add it to the list of columns"),
+        None => format!("add it to the list of columns; the result has {}", some_of(names)),
+    };
+    let place: Option<Place> = bonded.places.last().cloned().map(|_| scope.text.start());
+    Diagnostic::error(codes::RESULT, place, format!("the product's key has `{column}`, and the result has no such column"))
+        .help(help)
+}
+
+/// Why a result's own key is not the product's.
+fn other_key(own: &[usize], key: &[usize], bonded: &Bonded, target: &Target<'_>) -> Option<(String, String)> {
+    let names = target.key.join(", ");
+    if let [first, ..] = bonded.lost_key.as_slice() {
+        let message =
+            format!("each row of the result is known by {}, which the list of columns lacks", bonded.lost_key.join(", "));
+        return Some((message, format!("add {first} to the list, and to the product's key")));
+    }
+    let same = own.len() == key.len() && own.iter().all(|position| key.contains(position));
+    if same {
+        return None;
+    }
+    let field = |position: &usize| bonded.root.schema().fields().get(*position).map(|f| f.name().clone());
+    let own: Vec<String> = own.iter().filter_map(field).collect();
+    if own.is_empty() {
+        let message = format!("aggregates without GROUP BY give one row, which has no key, and the product's key is {names}");
+        return Some((message, format!("GROUP BY {names}")));
+    }
+    let own = own.join(", ");
+    let help = if grouped(&bonded.root) {
+        format!("GROUP BY {names}, or declare `key: [{own}]`")
+    } else {
+        format!("declare `key: [{own}]`")
+    };
+    Some((format!("the result has one row for each {own}, and the product's key is {names}"), help))
+}
+
+/// A key is never NULL: a record without one can't be found again.
+fn nullable_key(key: &[usize], schema: &DFSchema, bonded: &Bonded, scope: &mut Scope<'_>) {
+    for position in key {
+        let Some(field) = schema.fields().get(*position).filter(|f| f.is_nullable()) else { continue };
+        let place = bonded.places.get(*position).cloned();
+        let message = format!("the key column `{}` may be NULL; such rows go to the dead letters", field.name());
+        let help = format!("add WHERE {} IS NOT NULL, or say in the contract that it is required", field.name());
+        scope.diagnostics.push(Diagnostic::warning(codes::RESULT, place, message).help(help));
+    }
+}
+
+fn grouped(node: &Node) -> bool {
+    match node {
+        Node::Project { input, .. } | Node::Filter { input, .. } => grouped(input),
+        Node::Aggregate { .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,443 @@
+//! One SELECT: FROM, WHERE, GROUP BY, HAVING and the list of columns, bound to operators.
+
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::{Column, DFSchema};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Cast, Expr, ExprSchemable};
+use datafusion_sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr as Ast, GroupByExpr, Ident, ObjectName, ObjectNamePart, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions,
+};
+use std::sync::Arc;
+
+use super::aggregate::{Grouping, holds_aggregate};
+use super::codes;
+use super::expr::Bound;
+use super::forms::Aggregates;
+use super::from;
+use super::join::key_columns;
+use super::names::Scope;
+use super::nulls::{Facts, facts_of, nullable};
+use super::parse::name_of;
+use super::query::{Changes, Node};
+use super::refuse;
+use super::relations::{Relations, schema_of};
+use super::types::{Family, family, kept};
+use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::row::{ROWTIME, type_name};
+
+/// A column of the result, before aggregates are taken out of it.
+#[derive(Debug, Clone)]
+struct Item {
+    name: String,
+    expr: Expr,
+    place: Place,
+    /// The tree that it came from; `None` for a column of a `*`.
+    ast: Option<Ast>,
+}
+
+/// The rows that the list of columns is computed from.
+struct Rows {
+    node: Node,
+    schema: DFSchema,
+    facts: Facts,
+}
+
+/// A SELECT, bound: its root is a projection.
+pub(crate) struct Bonded {
+    pub(crate) root: Node,
+    /// The places of the result's columns.
+    pub(crate) places: Vec<Place>,
+    /// Columns that the result's key was made of, but that the list lacks, and why the result has a key.
+    pub(crate) lost_key: Vec<String>,
+}
+
+/// Binds a SELECT. What is wrong is kept in the scope.
+pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Bonded> {
+    let mut filter: Vec<Ast> = select.selection.iter().flat_map(from::split).cloned().collect();
+    let mut from = from::bind(select, relations, scope, &mut filter)?;
+    let schema = from::in_sight(scope);
+    let mut conditions = Vec::new();
+    for part in &filter {
+        if let Some(bound) = scope.bind_condition(part, &schema, "WHERE", Aggregates::NotIn("WHERE")) {
+            from.facts.extend(facts_of(&bound.expr));
+            conditions.push(bound.expr);
+        }
+    }
+    let items = items(select, scope, &schema);
+    let group = group(select, &items, scope, &schema);
+    let having = select.having.as_ref().and_then(|h| scope.bind_condition(h, &schema, "HAVING", Aggregates::Allowed));
+    let mut items: Vec<Item> = items.into_iter().flatten().collect();
+    check_names(&items, scope);
+    if !scope.diagnostics.is_empty() {
+        return None;
+    }
+    let (key, same) = (key_columns(&from.side, scope).unwrap_or_default(), from.same.clone());
+    let node = filtered(from.side.node, conditions);
+    let rows = Rows { node, schema, facts: from.facts };
+    let grouped = group.is_some() || having.is_some() || items.iter().any(|item| holds_aggregate(&item.expr));
+    if grouped {
+        let (rows, key) = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
+        return project(rows, items, &key, &[], scope);
+    }
+    project(rows, items, &key, &same, scope)
+}
+
+fn filtered(node: Node, conditions: Vec<Expr>) -> Node {
+    match conjunction(conditions) {
+        Some(predicate) => Node::Filter { input: Box::new(node), predicate },
+        None => node,
+    }
+}
+
+/// The list of columns, `*` written out; `None` for each that could not be bound.
+fn items(select: &Select, scope: &mut Scope<'_>, schema: &DFSchema) -> Vec<Option<Item>> {
+    let mut items = Vec::new();
+    for item in &select.projection {
+        let around = scope.text.place(item);
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let bound = scope.bind(expr, schema, &around, Aggregates::Allowed);
+                items.push(bound.and_then(|bound| unnamed(expr, bound, scope)));
+            }
+            SelectItem::ExprWithAlias { expr, alias } => {
+                let bound = scope.bind(expr, schema, &around, Aggregates::Allowed);
+                items.push(bound.map(|Bound { expr, ast, place }| Item { name: name_of(alias), expr, place, ast: Some(ast) }));
+            }
+            SelectItem::ExprWithAliases { .. } => {
+                scope.diagnostics.push(Diagnostic::error(
+                    codes::UNSUPPORTED,
+                    around,
+                    "several aliases for one expression are not supported",
+                ));
+                items.push(None);
+            }
+            SelectItem::Wildcard(options) => items.extend(wildcard(None, options, scope)),
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                items.extend(qualified_wildcard(name, options, scope));
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {
+                let message = "`.*` behind an expression is not supported";
+                scope.diagnostics.push(Diagnostic::error(codes::UNSUPPORTED, around, message).help("name the fields: `a.b.c`"));
+                items.push(None);
+            }
+        }
+    }
+    items
+}
+
+/// An expression without AS: a column, or a field of one, keeps its name.
+fn unnamed(expr: &Ast, bound: Bound, scope: &mut Scope<'_>) -> Option<Item> {
+    let last = match &bound.ast {
+        Ast::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    if let Some(last) = last {
+        return Some(Item { name: last.value.clone(), expr: bound.expr, place: bound.place, ast: Some(bound.ast) });
+    }
+    let help = match expr {
+        Ast::Function(call) => format!("write `{}(..) AS name`", super::forms::call_name(call)),
+        _ => "write `expression AS name`".to_string(),
+    };
+    scope
+        .diagnostics
+        .push(Diagnostic::error(codes::NAMES, bound.place, "an expression needs a name, which becomes the field's").help(help));
+    None
+}
+
+/// `alias.*`
+fn qualified_wildcard(name: &ObjectName, options: &WildcardAdditionalOptions, scope: &mut Scope<'_>) -> Vec<Option<Item>> {
+    let input = match name.0.as_slice() {
+        [ObjectNamePart::Identifier(alias)] => scope.input(alias),
+        _ => None,
+    };
+    match input {
+        Some(input) => wildcard(Some(input), options, scope),
+        None => {
+            let aliases: Vec<String> = scope.inputs.iter().map(|i| i.alias.clone()).collect();
+            let place = scope.text.place(name);
+            let message = format!("FROM has no relation `{name}`");
+            scope.diagnostics.push(
+                Diagnostic::error(codes::UNKNOWN_RELATION, place, message).help(format!("FROM has {}", aliases.join(", "))),
+            );
+            vec![None]
+        }
+    }
+}
+
+/// All columns of one input, or of all, but those behind EXCEPT or EXCLUDE. `rowtime` is not among them.
+fn wildcard(only: Option<usize>, options: &WildcardAdditionalOptions, scope: &mut Scope<'_>) -> Vec<Option<Item>> {
+    let refused = refuse::wildcard(options, scope.text);
+    let place = scope.text.place_of(options.wildcard_token.0.span);
+    let excepted = excepted(options);
+    let inputs: Vec<usize> = only.map_or_else(|| (0..scope.inputs.len()).collect(), |one| vec![one]);
+    let mut left_out = Vec::new();
+    for name in &excepted {
+        let matches = |c: &str| c == name.value || (name.quote_style.is_none() && c.eq_ignore_ascii_case(&name.value));
+        let mut known = inputs.iter().filter_map(|at| scope.inputs.get(*at));
+        let unsupported = |c: &(String, String)| c.0.eq_ignore_ascii_case(&name.value);
+        if !known.any(|input| input.columns().any(matches) || input.relation.unsupported.iter().any(unsupported)) {
+            let place = scope.text.place_of(name.span);
+            let columns: Vec<String> =
+                inputs.iter().filter_map(|at| scope.inputs.get(*at)).flat_map(|i| i.columns().map(str::to_string)).collect();
+            let diagnostic =
+                Diagnostic::error(codes::UNKNOWN_COLUMN, place, format!("`*` has no column `{}` to leave out", name.value));
+            let near = super::relations::nearest(&name.value, columns.iter().map(String::as_str))
+                .map(|near| format!("did you mean `{near}`?"));
+            scope.diagnostics.push(match near {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
+        }
+        left_out.push(name.clone());
+    }
+    let out = |column: &str| {
+        left_out.iter().any(|n| n.value == column || (n.quote_style.is_none() && n.value.eq_ignore_ascii_case(column)))
+    };
+    let mut items = Vec::new();
+    for at in inputs {
+        let Some(input) = scope.inputs.get(at).cloned() else { continue };
+        if let Some((column, reason)) = input.relation.unsupported.iter().find(|(column, _)| !out(column)) {
+            let message = format!("column `{}.{column}` can't be read: {reason}", input.alias);
+            let help = format!("write `* EXCEPT ({column})`");
+            scope.diagnostics.push(Diagnostic::error(codes::UNREADABLE_COLUMN, place.clone(), message).help(help));
+        }
+        for column in input.columns().filter(|c| *c != ROWTIME && !out(c)) {
+            scope.read(at, column, place.clone());
+            let expr = Expr::Column(Column::new(Some(input.alias.clone()), column));
+            items.push(Some(Item { name: column.to_string(), expr, place: place.clone(), ast: None }));
+        }
+    }
+    if !refused.is_empty() {
+        scope.diagnostics.extend(refused);
+        items.push(None);
+    }
+    items
+}
+
+/// The names behind EXCEPT or EXCLUDE.
+fn excepted(options: &WildcardAdditionalOptions) -> Vec<Ident> {
+    let last = |name: &ObjectName| name.0.last().and_then(|part| part.as_ident().cloned());
+    let except = options.opt_except.iter().flat_map(|e| std::iter::once(&e.first_element).chain(&e.additional_elements)).cloned();
+    let exclude = options.opt_exclude.iter().flat_map(|e| match e {
+        ExcludeSelectItem::Single(name) => vec![name],
+        ExcludeSelectItem::Multiple(names) => names.iter().collect(),
+    });
+    except.chain(exclude.filter_map(last)).collect()
+}
+
+/// Refuses names that two columns of the result would have.
+fn check_names(items: &[Item], scope: &mut Scope<'_>) {
+    for (at, item) in items.iter().enumerate() {
+        let Some(first) = items.iter().take(at).find(|other| other.name == item.name) else { continue };
+        let message = format!(
+            "two columns of the result are called `{}`: {} and {}",
+            item.name,
+            first.expr.human_display(),
+            item.expr.human_display()
+        );
+        let help = if item.ast.is_none() && matches!(item.expr, Expr::Column(_)) {
+            format!("name the columns, or leave one out: `* EXCEPT ({})`", item.name)
+        } else {
+            "give one of them another name with AS, or leave it out".to_string()
+        };
+        let diagnostic = Diagnostic::error(codes::NAMES, item.place.clone(), message).help(help);
+        scope.diagnostics.push(if first.place == item.place {
+            diagnostic
+        } else {
+            diagnostic.related(first.place.clone(), "first here")
+        });
+    }
+}
+
+/// GROUP BY: expressions, names of the list's columns, or their positions. `None` without GROUP BY.
+fn group(select: &Select, items: &[Option<Item>], scope: &mut Scope<'_>, schema: &DFSchema) -> Option<Vec<Expr>> {
+    let GroupByExpr::Expressions(expressions, _) = &select.group_by else { return None };
+    if expressions.is_empty() {
+        return None;
+    }
+    Some(expressions.iter().filter_map(|expr| group_item(expr, select, items, scope, schema)).collect())
+}
+
+fn group_item(expr: &Ast, select: &Select, items: &[Option<Item>], scope: &mut Scope<'_>, schema: &DFSchema) -> Option<Expr> {
+    let place = scope.text.place(expr);
+    let chosen = match expr {
+        Ast::Value(value) => match &value.value {
+            Value::Number(number, _) => {
+                let stars =
+                    select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+                let position = number.parse::<usize>().ok().filter(|n| !stars && (1..=items.len()).contains(n));
+                let Some(position) = position else {
+                    let message = format!("GROUP BY {number} is no position in the list of columns, which has {}", items.len());
+                    scope.diagnostics.push(Diagnostic::error(codes::GROUPING, place, message).help("name the column"));
+                    return None;
+                };
+                // A column that could not be bound was refused already.
+                Some(items.get(position - 1)?.as_ref()?)
+            }
+            _ => None,
+        },
+        // A column of FROM goes before a name of the list, as in standard SQL.
+        Ast::Identifier(name) if !scope.inputs.iter().any(|i| i.columns().any(|c| c.eq_ignore_ascii_case(&name.value))) => {
+            let name = name_of(name);
+            items.iter().flatten().find(|item| item.name == name)
+        }
+        _ => None,
+    };
+    let expr = match chosen {
+        Some(item) => item.expr.clone(),
+        None => scope.bind(expr, schema, &place, Aggregates::NotIn("GROUP BY"))?.expr,
+    };
+    if holds_aggregate(&expr) {
+        scope
+            .diagnostics
+            .push(Diagnostic::error(codes::GROUPING, place, "an aggregate can't stand in GROUP BY").help("group by columns"));
+        return None;
+    }
+    Some(expr)
+}
+
+/// Takes the aggregates out of the list and HAVING. Gives the grouped rows, and the columns of their key.
+fn aggregated(
+    rows: Rows,
+    group: Vec<Expr>,
+    items: &mut [Item],
+    having: Option<Bound>,
+    scope: &mut Scope<'_>,
+) -> Option<(Rows, Vec<Column>)> {
+    let Rows { node, schema, facts } = rows;
+    if *node.changes() != Changes::Append {
+        let place = items.iter().find(|i| holds_aggregate(&i.expr)).map(|i| i.place.clone());
+        let place = place.unwrap_or_else(|| scope.text.place_of_word(&["GROUP", "HAVING"]));
+        let message =
+            "aggregates over a table are not carried out yet: its rows are replaced and deleted, and would have to be taken back";
+        scope
+            .diagnostics
+            .push(Diagnostic::error(codes::GROUPING, place, message).help("aggregate the stream that the table is made of"));
+        return None;
+    }
+    let mut grouping = Grouping::new(group, &schema, &facts).ok()?;
+    for item in items.iter_mut() {
+        let place = item.place.clone();
+        item.expr = lifted(&mut grouping, item.expr.clone(), item.ast.as_ref(), &schema, &facts, place, scope)?;
+    }
+    let having = match having {
+        Some(bound) => Some(lifted(&mut grouping, bound.expr, Some(&bound.ast), &schema, &facts, bound.place, scope)?),
+        None => None,
+    };
+    let output = grouping.schema();
+    let key: Vec<Column> = grouping.group_columns().cloned().collect();
+    let mut known = grouping.facts.clone();
+    known.extend(having.iter().flat_map(facts_of));
+    let positions = (0..key.len()).collect();
+    let Grouping { group, aggregates, .. } = grouping;
+    let node = Node::Aggregate {
+        input: Box::new(node),
+        group,
+        aggregates,
+        schema: Arc::new(output.clone()),
+        changes: Changes::Upsert(positions),
+    };
+    Some((Rows { node: filtered(node, having.into_iter().collect()), schema: output, facts: known }, key))
+}
+
+/// An expression over the groups; a column that is neither grouped nor aggregated is refused at its own place.
+fn lifted(
+    grouping: &mut Grouping,
+    expr: Expr,
+    ast: Option<&Ast>,
+    schema: &DFSchema,
+    facts: &Facts,
+    place: Place,
+    scope: &mut Scope<'_>,
+) -> Option<Expr> {
+    match grouping.lift(expr, schema, facts).ok()? {
+        Ok(expr) => Some(expr),
+        Err(column) => {
+            let place = ast.and_then(|ast| place_of_column(ast, &column, scope)).unwrap_or(place);
+            let name = column.flat_name();
+            let message = format!("`{name}` is neither grouped nor aggregated: a group has many of it");
+            let help = format!("write latest({name}), or add it to GROUP BY");
+            scope.diagnostics.push(Diagnostic::error(codes::GROUPING, place, message).help(help));
+            None
+        }
+    }
+}
+
+/// Where a tree, its names written out, names a column first.
+fn place_of_column(ast: &Ast, column: &Column, scope: &Scope<'_>) -> Option<Place> {
+    use datafusion_sql::sqlparser::ast::visit_expressions;
+    use std::ops::ControlFlow;
+    let alias = column.relation.as_ref().map(|r| r.table().to_string());
+    let found = visit_expressions(ast, |e| match e {
+        Ast::CompoundIdentifier(names) => match names.as_slice() {
+            [a, c, ..] if Some(&a.value) == alias.as_ref() && c.value == column.name => ControlFlow::Break(Box::new(e.span())),
+            _ => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(span) => Some(scope.text.place_of(*span)),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// The list of columns over its rows. `key`: the columns of the rows' key; `same`: columns that equal one of them.
+fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column)], scope: &mut Scope<'_>) -> Option<Bonded> {
+    let Rows { node, schema, facts } = rows;
+    let mut columns = Vec::new();
+    let mut fields = Vec::new();
+    let mut places = Vec::new();
+    for item in items {
+        let data_type = item.expr.get_type(&schema).ok()?;
+        if matches!(family(&data_type), Family::Null | Family::Interval) {
+            let message = format!("column `{}` is {}, which no contract has", item.name, type_name(&data_type));
+            let help = if data_type == DataType::Null {
+                "write CAST(NULL AS STRING), or another type"
+            } else {
+                "write it as a number or a text"
+            };
+            scope.diagnostics.push(Diagnostic::error(codes::TYPE_MISMATCH, item.place, message).help(help));
+            continue;
+        }
+        fields.push((None, Arc::new(Field::new(&item.name, kept(&data_type), nullable(&item.expr, &schema, &facts)))));
+        columns.push(in_kept_type(item.expr, &data_type));
+        places.push(item.place);
+    }
+    if !scope.diagnostics.is_empty() {
+        return None;
+    }
+    let mut lost_key = Vec::new();
+    let changes = match node.changes() {
+        Changes::Append => Changes::Append,
+        Changes::Retract => Changes::Retract,
+        Changes::Upsert(_) => {
+            let positions = key.iter().filter_map(|column| {
+                let position = position_of_key(&mut columns, column, same);
+                if position.is_none() {
+                    lost_key.push(column.flat_name());
+                }
+                position
+            });
+            Changes::Upsert(positions.collect())
+        }
+    };
+    let root = Node::Project { input: Box::new(node), columns, schema: Arc::new(schema_of(fields)), changes };
+    Some(Bonded { root, places, lost_key })
+}
+
+fn in_kept_type(expr: Expr, data_type: &DataType) -> Expr {
+    let kept = kept(data_type);
+    if kept == *data_type { expr } else { Expr::Cast(Cast::new(Box::new(expr), kept)) }
+}
+
+/// Where the list has a column of the key. One that equals it takes its place: a delete carries no other.
+fn position_of_key(columns: &mut [Expr], key: &Column, same: &[(Column, Column)]) -> Option<usize> {
+    let exact = columns.iter().position(|expr| matches!(expr, Expr::Column(column) if column == key));
+    exact.or_else(|| {
+        let equal = |expr: &Expr| matches!(expr, Expr::Column(column) if same.iter().any(|(c, k)| c == column && k == key));
+        let position = columns.iter().position(equal)?;
+        *columns.get_mut(position)? = Expr::Column(key.clone());
+        Some(position)
+    })
+}
