@@ -1,0 +1,262 @@
+//! Compiling: a query's nodes become operators, each with the place its results go to.
+
+use datafusion_common::DFSchema;
+use datafusion_expr::Expr;
+
+use super::aggregate::Aggregate;
+use super::dataflow::Rebuild;
+use super::error::CompileError;
+use super::expression::Expression;
+use super::filter::Filter;
+use super::interval_join::IntervalJoin;
+use super::key::KeyEncoder;
+use super::lookup_join::LookupJoin;
+use super::operator::Operator;
+use super::project::Project;
+use super::table_join::TableJoin;
+use crate::model::row::type_name;
+use crate::sql::query::{Changes, Node, On, Query};
+
+/// Nodes on top of one another at most; beyond it the tree could overflow the stack.
+const DEPTH: usize = 200;
+
+/// Where rows go: an operator and its port, or out of the dataflow.
+pub(crate) type Target = Option<(usize, usize)>;
+
+/// A compiled query.
+pub(crate) struct Graph {
+    /// An operator stands after those that feed it.
+    pub(crate) slots: Vec<Slot>,
+    /// By input: where its rows go, and how they are brought back after a restart.
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) root: Feed,
+}
+
+/// An operator in its place.
+pub(crate) struct Slot {
+    pub(crate) operator: Box<dyn Operator>,
+    pub(crate) target: Target,
+    pub(crate) feeds: Vec<Feed>,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feed {
+    Input(usize),
+    Operator(usize),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) target: Target,
+    pub(crate) rebuild: Rebuild,
+    pub(crate) read: bool,
+}
+
+/// What stands above a node.
+#[derive(Debug, Clone, Copy)]
+struct Above {
+    /// An operator of two inputs, to which the order among rows of both matters.
+    join: bool,
+    depth: usize,
+    /// Which of the node's rows must be made again after a restart.
+    rebuild: Rebuild,
+}
+
+impl Above {
+    fn joined(self, rebuild: Rebuild) -> Self {
+        Above { join: true, depth: self.depth + 1, rebuild }
+    }
+
+    fn same(self) -> Self {
+        Above { depth: self.depth + 1, ..self }
+    }
+}
+
+impl Graph {
+    pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
+        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false };
+        let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
+        graph.root = graph.node(&query.root, Above { join: false, depth: 0, rebuild: Rebuild::Nothing })?;
+        Ok(graph)
+    }
+
+    fn node(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+        if above.depth > DEPTH {
+            return Err(CompileError(format!("more than {DEPTH} operators stand on top of one another")));
+        }
+        if *node.changes() == Changes::Retract {
+            return Err(CompileError("results that take back whole rows are not carried out yet".into()));
+        }
+        match node {
+            Node::Scan { input, .. } => self.scan(*input, above),
+            Node::Filter { input, predicate } => {
+                let feed = self.node(input, above.same())?;
+                let remember = !above.join && keeps_rows(input);
+                let filter = Filter::compile(predicate, input.schema(), input.changes(), remember)?;
+                Ok(self.place(filter, vec![feed]))
+            }
+            Node::Project { input, columns, schema, changes } => {
+                let feed = self.node(input, above.same())?;
+                Ok(self.place(Project::compile(columns, input.schema(), schema, changes)?, vec![feed]))
+            }
+            Node::LookupJoin { .. } => self.lookup_join(node, above),
+            Node::IntervalJoin { .. } => self.interval_join(node, above),
+            Node::TableJoin { .. } => self.table_join(node, above),
+            Node::Aggregate { input, group, aggregates, schema, changes } => {
+                require_append(input, "an aggregate")?;
+                // Its own state comes from the changelog, so nothing below must be made again.
+                let feed = self.node(input, Above { rebuild: Rebuild::Nothing, ..above.same() })?;
+                Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed]))
+            }
+        }
+    }
+
+    fn scan(&mut self, input: usize, above: Above) -> Result<Feed, CompileError> {
+        match self.entries.get_mut(input) {
+            Some(entry) if !entry.read => {
+                *entry = Entry { target: None, rebuild: above.rebuild, read: true };
+                Ok(Feed::Input(input))
+            }
+            Some(_) => Err(CompileError(format!("input {input} is scanned twice"))),
+            None => Err(CompileError(format!("there is no input {input}"))),
+        }
+    }
+
+    fn lookup_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+        let Node::LookupJoin { stream, table, on, residual, kind, schema } = node else { return Err(not_a("lookup join")) };
+        require_append(stream, "the stream of a join with a table")?;
+        if has_aggregate(table) {
+            return Err(CompileError(
+                "a stream can't be joined with an aggregate in the same query, since its older results are not kept; \
+                 make the aggregate a product of its own"
+                    .into(),
+            ));
+        }
+        require_whole_key(table, on.iter().map(|on| &on.right), "the table")?;
+        let left = self.node(stream, above.joined(above.rebuild))?;
+        let right = self.node(table, above.joined(Rebuild::Whole))?;
+        let keys = keys(on, stream.schema(), table.schema())?;
+        let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
+        let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), *kind, schema)?;
+        Ok(self.place(join, vec![left, right]))
+    }
+
+    fn interval_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+        let Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema } = node else {
+            return Err(not_a("interval join"));
+        };
+        require_append(left, "a join of streams")?;
+        require_append(right, "a join of streams")?;
+        let bounds = (*lower_ms, *upper_ms);
+        let again = |results_ms| {
+            let (left, right) = IntervalJoin::windows_ms(bounds, *kind, results_ms);
+            (Rebuild::Window { ms: left }, Rebuild::Window { ms: right })
+        };
+        let (left_rebuild, right_rebuild) = match above.rebuild {
+            Rebuild::Whole => (Rebuild::Whole, Rebuild::Whole),
+            Rebuild::Nothing => again(0),
+            Rebuild::Window { ms } => again(ms),
+        };
+        let left_feed = self.node(left, above.joined(left_rebuild))?;
+        let right_feed = self.node(right, above.joined(right_rebuild))?;
+        let keys = keys(on, left.schema(), right.schema())?;
+        let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
+        let inputs = (left.schema().as_ref(), right.schema().as_ref());
+        let join = IntervalJoin::compile(keys, inputs, bounds, residual.as_ref(), *kind, schema, above.join)?;
+        Ok(self.place(join, vec![left_feed, right_feed]))
+    }
+
+    fn table_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+        let Node::TableJoin { left, right, on, residual, kind, schema, changes } = node else { return Err(not_a("table join")) };
+        require_whole_key(left, on.iter().map(|on| &on.left), "the left table")?;
+        require_whole_key(right, on.iter().map(|on| &on.right), "the right table")?;
+        let left_feed = self.node(left, above.joined(Rebuild::Whole))?;
+        let right_feed = self.node(right, above.joined(Rebuild::Whole))?;
+        let keys = keys(on, left.schema(), right.schema())?;
+        let keys = [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?];
+        let inputs = (left.schema().as_ref(), right.schema().as_ref());
+        let join = TableJoin::compile(keys, inputs, residual.as_ref(), *kind, schema, changes)?;
+        Ok(self.place(join, vec![left_feed, right_feed]))
+    }
+
+    /// Puts an operator behind those that feed it.
+    fn place(&mut self, operator: impl Operator + 'static, feeds: Vec<Feed>) -> Feed {
+        let here = self.slots.len();
+        for (port, feed) in feeds.iter().enumerate() {
+            let target = match *feed {
+                Feed::Input(input) => self.entries.get_mut(input).map(|entry| &mut entry.target),
+                Feed::Operator(slot) => self.slots.get_mut(slot).map(|slot| &mut slot.target),
+            };
+            if let Some(target) = target {
+                *target = Some((here, port));
+            }
+        }
+        self.slots.push(Slot { operator: Box::new(operator), target: None, feeds });
+        Feed::Operator(here)
+    }
+}
+
+fn not_a(what: &str) -> CompileError {
+    CompileError(format!("the node is not a {what}"))
+}
+
+/// The expressions of both sides of a join's equalities.
+fn keys(on: &[On], left: &DFSchema, right: &DFSchema) -> Result<(Vec<Expression>, Vec<Expression>), CompileError> {
+    let mut keys = (Vec::with_capacity(on.len()), Vec::with_capacity(on.len()));
+    for On { left: a, right: b } in on {
+        let (a, b) = (Expression::compile(a, left)?, Expression::compile(b, right)?);
+        if a.data_type() != b.data_type() {
+            let (x, y) = (type_name(a.data_type()), type_name(b.data_type()));
+            return Err(CompileError(format!("{} is {x} but {} is {y}, so they can't be joined on", a.text(), b.text())));
+        }
+        keys.0.push(a);
+        keys.1.push(b);
+    }
+    Ok(keys)
+}
+
+fn require_append(node: &Node, whose: &str) -> Result<(), CompileError> {
+    match node.changes() {
+        Changes::Append => Ok(()),
+        _ => Err(CompileError(format!("{whose} needs rows that are only added, but these replace one another by key"))),
+    }
+}
+
+/// A table can be joined on its whole key only, since each row of the other side then has at most one partner.
+fn require_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>, which: &str) -> Result<(), CompileError> {
+    let Changes::Upsert(key) = table.changes() else {
+        return Err(CompileError(format!("{which} of the join is not a table")));
+    };
+    let columns = on.map(|expr| Ok(Expression::compile(expr, table.schema())?.as_lossless_column(table.schema())));
+    let mut columns = columns.collect::<Result<Vec<Option<usize>>, CompileError>>()?;
+    let mut key: Vec<Option<usize>> = key.iter().copied().map(Some).collect();
+    columns.sort_unstable();
+    key.sort_unstable();
+    if columns == key {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        key.iter().flatten().filter_map(|at| table.schema().columns().get(*at).map(ToString::to_string)).collect();
+    Err(CompileError(format!("{which} of the join must be joined on its whole key ({}), each part once", names.join(", "))))
+}
+
+/// Whether the node's rows come from an operator that keeps them all in memory.
+fn keeps_rows(node: &Node) -> bool {
+    match node {
+        Node::Filter { input, .. } | Node::Project { input, .. } => keeps_rows(input),
+        Node::Aggregate { .. } | Node::TableJoin { .. } => true,
+        Node::Scan { .. } | Node::LookupJoin { .. } | Node::IntervalJoin { .. } => false,
+    }
+}
+
+fn has_aggregate(node: &Node) -> bool {
+    match node {
+        Node::Scan { .. } => false,
+        Node::Aggregate { .. } => true,
+        Node::Filter { input, .. } | Node::Project { input, .. } => has_aggregate(input),
+        Node::LookupJoin { stream: left, table: right, .. }
+        | Node::IntervalJoin { left, right, .. }
+        | Node::TableJoin { left, right, .. } => has_aggregate(left) || has_aggregate(right),
+    }
+}
