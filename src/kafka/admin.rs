@@ -279,7 +279,7 @@ impl Admin {
                 let seen = admin.client.native.seen();
                 let code = if seen.unauthorized { code::AUTHENTICATION } else { code::TRANSPORT };
                 let text = seen.failure.unwrap_or_else(|| "no broker accepts a connection".into());
-                return Err(admin.client.error("connect", &Fault { code, text, fatal: false, abort: false }));
+                return Err(admin.client.error("connect", &Fault::new(code, text)));
             }
         }
         Ok(admin)
@@ -351,7 +351,7 @@ impl Admin {
 
     fn topic_error(&self, operation: &str, topic: &str, error: TopicError) -> KafkaError {
         let text = format!("topic {topic}: {}", error.message);
-        self.client.error(operation, &Fault { code: error.code, text, fatal: false, abort: false })
+        self.client.error(operation, &Fault::new(error.code, text))
     }
 
     /// Creates topics; with `validate_only` the brokers only say whether they would.

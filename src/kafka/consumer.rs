@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-pub use super::native::{Message, Polled};
+pub use super::native::{End, Message, Messages, Polled};
 
 use super::admin::{At, in_order};
 use super::client::{Client, Role};
-use super::error::KafkaError;
+use super::error::{KafkaError, code};
 use super::native::{self, Fault, Fetch};
 use crate::model::environment::Kafka;
 
@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads committed records of the partitions it is told to.
 pub struct Reader {
-    fetch: Fetch,
+    /// What is read, once it has been assigned.
+    fetch: Option<Fetch>,
     client: Client,
     group: String,
 }
@@ -28,75 +29,85 @@ impl Reader {
     /// A reader that reads nothing yet. `group` is where [`Reader::committed`] looks.
     pub fn new(kafka: &Kafka, root: &Path, group: &str) -> Result<Reader, KafkaError> {
         let client = Client::new(kafka, root, Role::Reader)?;
-        Ok(Reader { fetch: Fetch::new(&client.native), client, group: group.to_owned() })
+        Ok(Reader { fetch: None, client, group: group.to_owned() })
     }
 
     fn tell<T>(&self, operation: &str, result: Result<T, Fault>) -> Result<T, KafkaError> {
         result.map_err(|fault| self.client.error(operation, &fault))
     }
 
-    /// The number by which records of a topic are told apart: 0 for the first that is named, and so on.
-    pub fn topic(&mut self, name: &str) -> Result<usize, KafkaError> {
-        let number = self.fetch.topic(name);
-        self.tell("name a topic", number)
+    fn assigned<T>(&self, act: impl FnOnce(&Fetch) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.fetch.as_ref().ok_or_else(nothing_assigned).and_then(act)
     }
 
-    /// A topic's name by its number.
-    pub fn topic_name(&self, topic: usize) -> Option<&str> {
-        self.fetch.name(topic)
-    }
-
-    /// Starts to read a partition at an offset. A partition is started once.
-    pub fn start(&mut self, topic: usize, partition: i32, offset: i64) -> Result<(), KafkaError> {
-        let started = self.fetch.start(topic, partition, offset);
-        self.tell("start reading", started)
-    }
-
-    /// Starts to read all of these: topic, partition, offset. Topics get their numbers in the order in which they come.
-    pub fn assign(&mut self, partitions: &[(String, i32, i64)]) -> Result<(), KafkaError> {
-        for (topic, partition, offset) in partitions {
-            let topic = self.topic(topic)?;
-            self.start(topic, *partition, *offset)?;
-        }
+    /// Reads these partitions from now on, and nothing else: topic (its place in `topics`), partition, offset to start at.
+    /// Called again, it starts anew.
+    pub fn assign(&mut self, topics: &[String], partitions: &[(usize, i32, i64)]) -> Result<(), KafkaError> {
+        // The old ones stop before the new ones start.
+        self.fetch = None;
+        let fetch = Fetch::new(&self.client.native, topics).and_then(|mut fetch| {
+            partitions.iter().try_for_each(|(topic, partition, offset)| fetch.start(*topic, *partition, *offset))?;
+            Ok(fetch)
+        });
+        self.fetch = Some(self.tell("start reading", fetch)?);
         Ok(())
     }
 
     /// What has come. Waits until `timeout` for something to come, then takes what is there, at most `max` records and
-    /// ends. After an error the reader must be made anew: what had come with it is lost.
-    pub fn poll_batch(&mut self, timeout: Duration, max: usize) -> Result<Polled, KafkaError> {
-        let polled = self.fetch.poll(timeout, max);
+    /// ends. After an error, assign anew: what had come with it is lost.
+    pub fn poll(&mut self, timeout: Duration, max: usize) -> Result<Polled, KafkaError> {
+        let fetch = self.fetch.as_mut().ok_or_else(nothing_assigned);
+        let polled = fetch.and_then(|fetch| fetch.poll(timeout, max.max(1)));
         self.tell("read", polled)
     }
 
     /// Returns when something may have come; may return once too often, but misses nothing.
     pub async fn ready(&self) {
-        self.fetch.ready().await;
+        match &self.fetch {
+            Some(fetch) => fetch.ready().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Goes on reading a partition at another offset. It waits until that has happened.
     pub fn seek(&self, topic: usize, partition: i32, offset: i64) -> Result<(), KafkaError> {
-        self.tell("seek", self.fetch.seek(topic, partition, offset, PATIENCE))
+        self.tell("seek", self.assigned(|fetch| fetch.seek(topic, partition, offset, PATIENCE)))
     }
 
     /// Lets no more records of a partition come. Those that wait in the queue come after [`Reader::resume`].
     pub fn pause(&self, topic: usize, partition: i32) -> Result<(), KafkaError> {
-        self.tell("pause", self.fetch.pause(topic, partition, true))
+        self.tell("pause", self.assigned(|fetch| fetch.pause(topic, partition, true)))
     }
 
     /// Goes on after [`Reader::pause`], with the record after the last one that came.
     pub fn resume(&self, topic: usize, partition: i32) -> Result<(), KafkaError> {
-        self.tell("resume", self.fetch.pause(topic, partition, false))
+        self.tell("resume", self.assigned(|fetch| fetch.pause(topic, partition, false)))
+    }
+
+    /// How many partitions a topic has.
+    pub fn partitions(&self, topic: &str) -> Result<i32, KafkaError> {
+        const OPERATION: &str = "describe a topic";
+        let described = native::describe_topics(&self.client.native, &[topic], PATIENCE).and_then(native::Call::wait);
+        let state = self.tell(OPERATION, described)?.into_iter().find(|(name, _)| name == topic).map(|(_, state)| state);
+        match state {
+            Some(Ok((_, partitions))) => Ok(i32::try_from(partitions.len()).unwrap_or(i32::MAX)),
+            Some(Err(error)) => {
+                Err(self.client.error(OPERATION, &Fault::new(error.code, format!("topic {topic}: {}", error.message))))
+            }
+            None => Err(self.client.local_error(OPERATION, format!("no answer for topic {topic}"))),
+        }
     }
 
     /// What the group has committed for each partition, in the order given. Offsets that a transaction is about to commit
     /// are waited for.
-    pub fn committed(&self, partitions: &[(&str, i32)]) -> Result<Vec<Option<i64>>, KafkaError> {
+    pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Option<i64>>, KafkaError> {
         const OPERATION: &str = "read a group's offsets";
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let found = native::group_offsets(&self.client.native, &self.group, partitions, PATIENCE).and_then(native::Call::wait);
-        let found = in_order(&self.client, OPERATION, partitions, self.tell(OPERATION, found)?)?;
+        let partitions: Vec<(&str, i32)> = partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        let found = native::group_offsets(&self.client.native, &self.group, &partitions, PATIENCE).and_then(native::Call::wait);
+        let found = in_order(&self.client, OPERATION, &partitions, self.tell(OPERATION, found)?)?;
         Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
     }
 
@@ -105,13 +116,32 @@ impl Reader {
         offsets(&self.client, partitions, at)
     }
 
+    /// The first offset of a partition that is still there, and the one after its last committed record.
+    pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+        Ok((self.offset(topic, partition, At::Start)?, self.offset(topic, partition, At::CommittedEnd)?))
+    }
+
+    /// The first offset of a partition at or after a time in milliseconds since 1970; the end when there is none.
+    pub fn offset_for_time(&self, topic: &str, partition: i32, ms: i64) -> Result<i64, KafkaError> {
+        self.offset(topic, partition, At::Time(ms))
+    }
+
+    fn offset(&self, topic: &str, partition: i32, at: At) -> Result<i64, KafkaError> {
+        let offsets = self.offsets(&[(topic, partition)], at)?;
+        offsets.first().copied().ok_or_else(|| self.client.local_error("list offsets", "no answer"))
+    }
+
     /// The last failure of a connection, for the words of someone who waits in vain.
     pub fn trouble(&self) -> Option<String> {
         self.client.native.seen().failure
     }
 }
 
-/// The same for any client.
+fn nothing_assigned() -> Fault {
+    Fault::new(code::INVALID_ARGUMENT, "no partition has been assigned")
+}
+
+/// The offset of each partition, in the order given, for any client.
 pub(super) fn offsets(client: &Client, partitions: &[(&str, i32)], at: At) -> Result<Vec<i64>, KafkaError> {
     const OPERATION: &str = "list offsets";
     if partitions.is_empty() {

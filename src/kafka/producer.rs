@@ -5,7 +5,9 @@
 //! doubt, and the caller gives the producer up, makes a new one under the same id (whose [`Transactional::init`] fences
 //! what may still be in flight) and looks up what has been committed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use super::native::Header;
@@ -43,13 +45,15 @@ pub struct Transactional {
     client: Client,
     /// Answers that were lost up to the end of the last transaction.
     lost: u64,
+    /// Where partitions ended that nothing has been written to yet.
+    asked: Mutex<BTreeMap<(String, i32), i64>>,
 }
 
 impl Transactional {
     /// A producer; call [`Transactional::init`] first.
     pub fn new(kafka: &Kafka, root: &Path, transactional_id: &str) -> Result<Transactional, KafkaError> {
         let client = Client::new(kafka, root, Role::Writer(transactional_id))?;
-        Ok(Transactional { writer: Writer::new(&client.native), client, lost: 0 })
+        Ok(Transactional { writer: Writer::new(&client.native), client, lost: 0, asked: Mutex::default() })
     }
 
     /// Takes over the transactional id: fences whoever had it and ends the transaction that was left open.
@@ -115,15 +119,19 @@ impl Transactional {
         self.outcome("abort the transaction", result, started)
     }
 
-    /// The offset after the last record of a partition, committed or not; `None` when the cluster can't tell now.
+    /// The offset after the last record that this producer has written to a partition; before its first one, where the
+    /// partition ends, which is asked for once. `None` when the cluster can't tell.
     pub fn end(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.ends(topic, &[partition]).ok().and_then(|ends| ends.first().copied())
-    }
-
-    /// The offset after the last record of each of these partitions of a topic, committed or not.
-    pub fn ends(&self, topic: &str, partitions: &[i32]) -> Result<Vec<i64>, KafkaError> {
-        let partitions: Vec<_> = partitions.iter().map(|partition| (topic, *partition)).collect();
-        consumer::offsets(&self.client, &partitions, At::End)
+        if let Some(end) = self.writer.end(topic, partition) {
+            return Some(end);
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (topic.to_owned(), partition);
+        if !asked.contains_key(&key) {
+            let ends = consumer::offsets(&self.client, &[(topic, partition)], At::End).ok()?;
+            asked.insert(key.clone(), ends.first().copied()?);
+        }
+        asked.get(&key).copied()
     }
 
     fn outcome(&mut self, operation: &str, result: Result<(), Fault>, started: Instant) -> Outcome {

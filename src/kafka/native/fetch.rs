@@ -1,7 +1,8 @@
 //! Reading records: partitions of any topics that fill one queue, which is emptied in batches.
 
 use std::ffi::CStr;
-use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,26 +28,22 @@ unsafe impl Send for Topic {}
 unsafe impl Sync for Topic {}
 
 impl Fetch {
-    pub(in crate::kafka) fn new(client: &Arc<Client>) -> Fetch {
-        Fetch { topics: Vec::new(), started: Vec::new(), queue: Queue::new(client), client: client.clone() }
+    /// Records of a topic are known by its place in `topics`, the first one if it is named twice.
+    pub(in crate::kafka) fn new(client: &Arc<Client>, topics: &[String]) -> Result<Fetch, Fault> {
+        let mut fetch = Fetch { topics: Vec::new(), started: Vec::new(), queue: Queue::new(client), client: client.clone() };
+        for name in topics {
+            let native = c_string(name)?;
+            // SAFETY: the client and the name are alive; the name is copied.
+            let rkt = unsafe { sys::rd_kafka_topic_new(client.rk(), native.as_ptr(), std::ptr::null_mut()) };
+            if rkt.is_null() {
+                return Err(last_error());
+            }
+            fetch.topics.push(Topic { name: name.clone(), rkt });
+        }
+        Ok(fetch)
     }
 
-    /// The number by which records of a topic are known.
-    pub(in crate::kafka) fn topic(&mut self, name: &str) -> Result<usize, Fault> {
-        if let Some(at) = self.topics.iter().position(|topic| topic.name == name) {
-            return Ok(at);
-        }
-        let native = c_string(name)?;
-        // SAFETY: the client and the name are alive; the name is copied.
-        let rkt = unsafe { sys::rd_kafka_topic_new(self.client.rk(), native.as_ptr(), std::ptr::null_mut()) };
-        if rkt.is_null() {
-            return Err(last_error());
-        }
-        self.topics.push(Topic { name: name.to_owned(), rkt });
-        Ok(self.topics.len() - 1)
-    }
-
-    pub(in crate::kafka) fn name(&self, topic: usize) -> Option<&str> {
+    fn name(&self, topic: usize) -> Option<&str> {
         self.topics.get(topic).map(|topic| topic.name.as_str())
     }
 
@@ -97,44 +94,42 @@ impl Fetch {
 
     /// What has come: waits for the first record until `timeout`, and takes at most `max` that are there.
     pub(in crate::kafka) fn poll(&mut self, timeout: Duration, max: usize) -> Result<Polled, Fault> {
-        let mut polled = Polled { messages: Vec::new(), ends: Vec::new(), client: self.client.clone() };
-        if max == 0 {
-            return Ok(polled);
-        }
         let mut raw: Vec<*mut sys::rd_kafka_message_t> = vec![std::ptr::null_mut(); max];
         // The library waits until a batch is full; asked for one first, and then for what is there, it does not.
-        let mut count = self.take(&mut raw[..1], timeout);
+        let (first, rest) = raw.split_at_mut(max.min(1));
+        let mut count = self.take(first, timeout);
         if count == 1 {
-            count += self.take(&mut raw[1..], Duration::ZERO);
+            count += self.take(rest, Duration::ZERO);
         } else {
             self.client.tidy();
         }
+        let mut polled =
+            Polled { messages: Messages { all: Vec::with_capacity(count), client: self.client.clone() }, ends: Vec::new() };
         let mut fault = None;
         let mut last = (std::ptr::null_mut(), 0);
-        polled.messages.reserve_exact(count);
-        for message in raw.into_iter().take(count) {
+        for raw in raw.into_iter().take(count) {
+            let Some(raw) = NonNull::new(raw) else { continue };
+            let at = raw.as_ptr();
             // SAFETY: the queue gave a living message that is ours; its error code is read as an integer.
-            let (code, rkt, partition, offset) = unsafe {
-                let code = (&raw const (*message).err).cast::<i32>().read();
-                (code, (*message).rkt, (*message).partition, (*message).offset)
-            };
+            let (code, rkt) = unsafe { ((&raw const (*at).err).cast::<i32>().read(), (*at).rkt) };
             if rkt != last.0 {
                 last = (rkt, self.number(rkt));
             }
-            match code {
-                0 => {
-                    polled.messages.push((message, last.1));
-                    continue;
-                }
-                code::PARTITION_EOF => polled.ends.push((last.1, partition, offset)),
-                // SAFETY: the message is alive.
-                _ => {
-                    fault =
-                        fault.or_else(|| Some(Fault::new(code, unsafe { super::text(sys::rd_kafka_message_errstr(message)) })));
+            // Freed with the others, whatever it says; what is no record is taken out again.
+            polled.messages.all.push(Message { raw, topic: last.1 });
+            if code != 0 {
+                // SAFETY: the message is alive until it is taken out and destroyed, once.
+                unsafe {
+                    match code {
+                        code::PARTITION_EOF => {
+                            polled.ends.push(End { topic: last.1, partition: (*at).partition, offset: (*at).offset });
+                        }
+                        _ => fault = fault.or_else(|| Some(Fault::new(code, super::text(sys::rd_kafka_message_errstr(at))))),
+                    }
+                    polled.messages.all.pop();
+                    sys::rd_kafka_message_destroy(at);
                 }
             }
-            // SAFETY: alive, ours, and not used any more.
-            unsafe { sys::rd_kafka_message_destroy(message) };
         }
         fault.map_or(Ok(polled), Err)
     }
@@ -183,77 +178,76 @@ pub(super) fn last_error() -> Fault {
     Fault::of(unsafe { raw::last_error() })
 }
 
-/// What one poll gave. The records stay where the library put them until this is dropped.
+/// What one poll gave.
 pub struct Polled {
-    /// With the number of their topic.
-    messages: Vec<(*mut sys::rd_kafka_message_t, usize)>,
-    /// Partitions that were read to their end: topic's number, partition, and the offset that is read next.
-    ends: Vec<(usize, i32, i64)>,
+    pub messages: Messages,
+    /// Partitions that were read to their end.
+    pub ends: Vec<End>,
+}
+
+/// A partition was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The topic's number.
+    pub topic: usize,
+    pub partition: i32,
+    /// The offset that is read next. It may lie behind the last record by more than one: what was aborted, and the marks
+    /// of transactions, take offsets too.
+    pub offset: i64,
+}
+
+/// Records, in the order of their partitions. They stay where the library put them until this is dropped.
+pub struct Messages {
+    all: Vec<Message>,
     /// Messages must not outlive their client.
     #[allow(dead_code, reason = "keeps the client alive")]
     client: Arc<Client>,
 }
 
-// SAFETY: a message is a value of its own, which any thread may read and destroy.
-unsafe impl Send for Polled {}
-// SAFETY: it is only read through a shared reference; headers, which the library parses at the first look, are not read
-// through the message, see `Message::headers`.
-unsafe impl Sync for Polled {}
+impl Deref for Messages {
+    type Target = [Message];
 
-impl Polled {
-    /// The records, in the order of their partitions.
-    pub fn messages(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
-        self.messages.iter().map(|(message, topic)| {
-            // SAFETY: a living message without an error, see `Fetch::poll`; its fields are set before it is handed over.
-            let message: &sys::rd_kafka_message_t = unsafe { &**message };
-            Message { message: NonNullMessage(message), topic: *topic, life: PhantomData }
-        })
-    }
-
-    /// How many records there are.
-    pub fn len(&self) -> usize {
-        self.messages.len()
-    }
-
-    /// Whether there is neither a record nor an end.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.ends.is_empty()
-    }
-
-    /// Partitions that were read to their end: topic's number, partition, and the offset that is read next. It may lie
-    /// behind the last record by more than one: what was aborted, and the marks of transactions, take offsets too.
-    pub fn ends(&self) -> &[(usize, i32, i64)] {
-        &self.ends
+    fn deref(&self) -> &[Message] {
+        &self.all
     }
 }
 
-impl Drop for Polled {
+impl<'a> IntoIterator for &'a Messages {
+    type Item = &'a Message;
+    type IntoIter = std::slice::Iter<'a, Message>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.iter()
+    }
+}
+
+impl Drop for Messages {
     fn drop(&mut self) {
-        for (message, _) in &self.messages {
-            // SAFETY: alive, ours, and not used any more.
-            unsafe { sys::rd_kafka_message_destroy(*message) };
+        for message in &self.all {
+            // SAFETY: alive, ours, and not used any more: a message is never moved out of here.
+            unsafe { sys::rd_kafka_message_destroy(message.raw.as_ptr()) };
         }
     }
 }
 
-#[derive(Clone, Copy)]
-struct NonNullMessage(*const sys::rd_kafka_message_t);
-
-/// One record.
-#[derive(Clone, Copy)]
-pub struct Message<'a> {
-    message: NonNullMessage,
+/// One record. It is only ever lent by the [`Messages`] that own it.
+pub struct Message {
+    raw: NonNull<sys::rd_kafka_message_t>,
     topic: usize,
-    life: PhantomData<&'a Polled>,
 }
 
-impl<'a> Message<'a> {
-    fn get(&self) -> &'a sys::rd_kafka_message_t {
-        // SAFETY: alive as long as the `Polled` it came from.
-        unsafe { &*self.message.0 }
+// SAFETY: a message is a value of its own, which any thread may read and destroy.
+unsafe impl Send for Message {}
+// SAFETY: shared, it is only read; the headers, which the library parses at the first look, are read under a lock.
+unsafe impl Sync for Message {}
+
+impl Message {
+    fn get(&self) -> &sys::rd_kafka_message_t {
+        // SAFETY: alive as long as the `Messages` that lend it; its error code, which is zero, is in the enum.
+        unsafe { self.raw.as_ref() }
     }
 
-    /// The number of its topic: what [`Reader::topic`](super::super::consumer::Reader::topic) gave for it.
+    /// The number of its topic: its place among those that were assigned.
     pub fn topic(&self) -> usize {
         self.topic
     }
@@ -266,31 +260,34 @@ impl<'a> Message<'a> {
         self.get().offset
     }
 
-    /// Milliseconds since 1970; -1 when the record has none.
-    pub fn timestamp(&self) -> i64 {
+    /// Milliseconds since 1970.
+    pub fn timestamp(&self) -> Option<i64> {
         // SAFETY: alive; the kind of time stamp is not asked for.
-        unsafe { sys::rd_kafka_message_timestamp(self.message.0, std::ptr::null_mut()) }
+        let ms = unsafe { sys::rd_kafka_message_timestamp(self.raw.as_ptr(), std::ptr::null_mut()) };
+        (ms >= 0).then_some(ms)
     }
 
-    pub fn key(&self) -> Option<&'a [u8]> {
+    pub fn key(&self) -> Option<&[u8]> {
         let message = self.get();
         // SAFETY: the library gives the length of the key, which lives as long as the message.
         unsafe { bytes(message.key.cast(), message.key_len) }
     }
 
     /// `None` is a tombstone.
-    pub fn payload(&self) -> Option<&'a [u8]> {
+    pub fn payload(&self) -> Option<&[u8]> {
         let message = self.get();
         // SAFETY: the library gives the length of the value, which lives as long as the message.
         unsafe { bytes(message.payload.cast(), message.len) }
     }
 
     /// The headers, read now.
-    pub fn headers(&self) -> Vec<(String, Option<&'a [u8]>)> {
-        let mut headers = std::ptr::null_mut();
+    pub fn headers(&self) -> Vec<(String, Option<&[u8]>)> {
+        /// The library parses them in place: one thread at a time.
+        static PARSE: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _parse = PARSE.lock();
-        // SAFETY: alive; the library parses the headers at the first look, which the lock lets one thread do at a time.
-        if unsafe { sys::rd_kafka_message_headers(self.message.0, &raw mut headers) } as i32 != 0 || headers.is_null() {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: alive, and nobody else parses.
+        if unsafe { sys::rd_kafka_message_headers(self.raw.as_ptr(), &raw mut headers) } as i32 != 0 || headers.is_null() {
             return Vec::new();
         }
         let mut found = Vec::new();
@@ -306,9 +303,6 @@ impl<'a> Message<'a> {
         found
     }
 }
-
-/// Headers are parsed in place: one thread at a time.
-static PARSE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// # Safety
 /// `at` is null, or points to `size` bytes that live for `'a`.

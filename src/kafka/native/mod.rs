@@ -1,8 +1,8 @@
 //! The only unsafe code of the house: librdkafka's C interface, wrapped so that nothing outside can misuse it.
 //!
 //! Every native object has an owner that frees it, and every owner keeps the client alive that the object belongs to.
-//! The library is called by functions only; of its callbacks three are used, each of which does no more than note
-//! something: a log line, an answer that got lost, and "the queue has something".
+//! The library is called by functions only; of its callbacks four are used, each of which does no more than note
+//! something: a log line, an answer that got lost, a record that was written, and "the queue has something".
 //!
 //! Error codes are read as plain integers, not as the enums of the bindings: a newer broker knows more of them.
 #![allow(unsafe_code)]
@@ -14,7 +14,7 @@ mod write;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
@@ -24,7 +24,7 @@ use super::error::code;
 
 pub(super) use admin::*;
 pub(super) use fetch::Fetch;
-pub use fetch::{Message, Polled};
+pub use fetch::{End, Message, Messages, Polled};
 pub use write::Header;
 pub(super) use write::Writer;
 
@@ -41,7 +41,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn new(code: i32, text: impl Into<String>) -> Fault {
+    pub(super) fn new(code: i32, text: impl Into<String>) -> Fault {
         Fault { code, text: text.into(), fatal: false, abort: false }
     }
 
@@ -190,9 +190,47 @@ struct Signs {
     seen: watch::Sender<Seen>,
     /// Requests that were sent, or about to be, and whose answer never came.
     lost: AtomicU64,
+    written: Mutex<Written>,
+}
+
+/// How far the partitions that a producer writes to reach.
+#[derive(Default)]
+struct Written {
+    /// The topic, which is only compared, the partition, and the offset after its last record.
+    ends: Vec<(*const sys::rd_kafka_topic_t, i32, i64)>,
+    /// Where the last record was found: records come partition by partition.
+    last: usize,
+}
+
+// SAFETY: the pointers in it are only compared.
+unsafe impl Send for Written {}
+
+impl Written {
+    fn get(&self, topic: *const sys::rd_kafka_topic_t, partition: i32) -> Option<i64> {
+        self.ends.iter().find(|end| (end.0, end.1) == (topic, partition)).map(|end| end.2)
+    }
+
+    fn raise(&mut self, topic: *const sys::rd_kafka_topic_t, partition: i32, end: i64) {
+        let is_it = |at: &(*const sys::rd_kafka_topic_t, i32, i64)| (at.0, at.1) == (topic, partition);
+        if !self.ends.get(self.last).is_some_and(is_it) {
+            self.last = self.ends.iter().position(is_it).unwrap_or(self.ends.len());
+        }
+        match self.ends.get_mut(self.last) {
+            Some(known) => known.2 = known.2.max(end),
+            None => self.ends.push((topic, partition, end)),
+        }
+    }
 }
 
 impl Signs {
+    fn new() -> Signs {
+        Signs { seen: watch::Sender::new(Seen::default()), lost: AtomicU64::new(0), written: Mutex::default() }
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, facility: &str, line: &str) {
         let line = line.split(" (after ").next().unwrap_or(line);
         let refused = line.contains("SASL authentication error") || line.contains("SASL handshake failed");
@@ -221,7 +259,7 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Makes a client. Nothing is connected before something is asked.
     pub(super) fn new(role: Role, settings: &[(&'static str, String)]) -> Result<Arc<Client>, Fault> {
-        let signs = Arc::new(Signs { seen: watch::Sender::new(Seen::default()), lost: AtomicU64::new(0) });
+        let signs = Arc::new(Signs::new());
         let opaque = Arc::as_ptr(&signs).cast_mut().cast::<c_void>();
         let conf = Conf::new();
         for (name, value) in settings {
@@ -361,7 +399,28 @@ unsafe extern "C" fn on_new(
     _size: usize,
 ) -> sys::rd_kafka_resp_err_t {
     // SAFETY: the client is being made and alive; `opaque` is what `Client::new` gave.
-    unsafe { sys::rd_kafka_interceptor_add_on_response_received(rk, c"mesh".as_ptr(), Some(on_response), opaque) }
+    unsafe {
+        if sys::rd_kafka_type(rk) == sys::rd_kafka_type_t::RD_KAFKA_PRODUCER {
+            sys::rd_kafka_interceptor_add_on_acknowledgement(rk, c"mesh".as_ptr(), Some(on_written), opaque);
+        }
+        sys::rd_kafka_interceptor_add_on_response_received(rk, c"mesh".as_ptr(), Some(on_response), opaque)
+    }
+}
+
+/// Notes where a record was written to.
+unsafe extern "C" fn on_written(
+    _rk: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: the message is alive during the call, its error code is read as an integer; the `Signs` outlive the client.
+    unsafe {
+        let code = (&raw const (*message).err).cast::<i32>().read();
+        if let (0, 0.., Some(signs)) = (code, (*message).offset, opaque.cast::<Signs>().as_ref()) {
+            signs.written().raise((*message).rkt, (*message).partition, (*message).offset + 1);
+        }
+    }
+    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// Counts the requests of a transaction that end without an answer: they may have been carried out, or still be.
@@ -578,7 +637,7 @@ mod tests {
 
     #[test]
     fn the_log_is_read_for_what_matters() {
-        let signs = Signs { seen: watch::Sender::new(Seen::default()), lost: AtomicU64::new(0) };
+        let signs = Signs::new();
         signs.note("FAIL", "h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)");
         assert_eq!(
             signs.seen.borrow().failure.as_deref(),

@@ -66,6 +66,12 @@ impl Writer {
         self.topics.get(self.last).map(|topic| topic.rkt).ok_or_else(|| Fault::of(super::code::INVALID_ARGUMENT))
     }
 
+    /// The offset after the last record that this producer has written to a partition.
+    pub(in crate::kafka) fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = self.topics.iter().find(|known| known.name == topic)?;
+        self.client.signs.written().get(topic.rkt, partition)
+    }
+
     /// Hands a record over, which is copied; blocks while the library's queue is full.
     pub(in crate::kafka) fn send(
         &mut self,
