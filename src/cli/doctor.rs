@@ -57,9 +57,9 @@ async fn kafka(loaded: &Loaded) -> Vec<Check> {
     match admin.cluster().await {
         Ok(cluster) => {
             let brokers = super::validate::counted(cluster.brokers.len(), "broker");
-            let id = cluster.id.clone().unwrap_or_else(|| "unknown".into());
+            let id = &cluster.id;
             let found = format!("cluster {id}, {brokers}, {} ms", began.elapsed().as_millis());
-            checks.push(Check { what, found: cluster_is_meant(loaded, cluster.id.as_deref()).map(|()| found) });
+            checks.push(Check { what, found: cluster_is_meant(loaded, id).map(|()| found) });
         }
         Err(error) => return vec![failed(&what, error)],
     }
@@ -73,10 +73,10 @@ async fn kafka(loaded: &Loaded) -> Vec<Check> {
     checks
 }
 
-fn cluster_is_meant(loaded: &Loaded, id: Option<&str>) -> Result<(), (String, Exit)> {
+fn cluster_is_meant(loaded: &Loaded, id: &str) -> Result<(), (String, Exit)> {
     match &loaded.mesh.environment.safety.cluster_id {
-        Some(wanted) if Some(wanted.as_str()) != id => {
-            Err((format!("is cluster {}, the environment names {wanted}", id.unwrap_or("unknown")), Exit::Forbidden))
+        Some(wanted) if wanted != id => {
+            Err((format!("is cluster {id}, the environment names {wanted}"), Exit::Forbidden))
         }
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Reading the manifests for a verb: files, environment, bound queries, and everything that is wrong with them, said.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -62,13 +62,12 @@ pub(super) struct Read {
 /// Reads the manifests and says nothing; fails only when the files are not there.
 pub(super) fn read(manifests: &Manifests) -> Result<Read, Failure> {
     let overrides = manifest::Overrides { bootstrap: variable("MESH_BOOTSTRAP"), registry: variable("MESH_REGISTRY") };
-    let first = manifests.files.first().map_or(Path::new("."), PathBuf::as_path);
     if let Some(missing) = manifests.files.iter().find(|path| !path.exists()) {
         let failure = Failure::new(Exit::Usage, format!("there is no file or folder {}", missing.display()));
         return Err(failure.hint("name the folder of the manifests with -f"));
     }
-    let files = manifest::disk::Disk::new(first)?;
-    let (mesh, diagnostics, texts) = manifest::read(&files, &manifests.files, &manifests.environment, overrides);
+    let files = manifest::disk::Disk::new(&manifests.files)?;
+    let (mesh, diagnostics, texts) = manifest::read(&files, &manifests.files, &manifests.environment, &overrides);
     let Some(mesh) = mesh else { return Ok(Read { loaded: None, diagnostics, unbound: Vec::new(), texts }) };
     let (bound, unbound) = crate::plan::bind(&mesh);
     Ok(Read { loaded: Some(Loaded { mesh, bound, texts: texts.clone() }), diagnostics, unbound, texts })

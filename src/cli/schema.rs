@@ -10,7 +10,7 @@ use super::out::Out;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_: &Arguments, out: &Out) -> Result<Exit, Failure> {
-    let schema = crate::manifest::json_schema::json_schema();
+    let schema = crate::manifest::json_schema();
     out.data(&format!("{schema:#}\n"))?;
     Ok(Exit::Worked)
 }

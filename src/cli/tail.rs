@@ -12,6 +12,8 @@ use super::load::{self, Loaded, Manifests};
 use super::out::Out;
 use super::published;
 use crate::format;
+use crate::kafka::Admin;
+use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
 use crate::model::product::Format;
 use crate::plan::entry::ProductEntry;
@@ -90,18 +92,15 @@ struct Tail {
 impl Tail {
     fn open(loaded: &Loaded, entry: &ProductEntry, arguments: &Arguments, runtime: tokio::runtime::Handle) -> Result<Tail, Failure> {
         let environment = &loaded.mesh.environment;
+        let bounds = runtime.block_on(bounds(loaded, &entry.topic))?;
+        let start = |(first, end): &(i64, i64)| match arguments.from {
+            From::Earliest => *first,
+            From::Latest => *end,
+            From::Last(number) => end.saturating_sub(number).max(*first),
+        };
+        let positions: Vec<i64> = bounds.iter().map(start).collect();
+        let ends = bounds.iter().map(|(_, end)| *end).collect();
         let mut reader = Reader::new(&environment.kafka, &loaded.mesh.root, "mesh.tail")?;
-        let partitions = reader.partitions(&entry.topic)?;
-        let (mut positions, mut ends) = (Vec::new(), Vec::new());
-        for partition in 0..partitions {
-            let (first, end) = reader.watermarks(&entry.topic, partition)?;
-            positions.push(match arguments.from {
-                From::Earliest => first,
-                From::Latest => end,
-                From::Last(number) => end.saturating_sub(number).max(first),
-            });
-            ends.push(end);
-        }
         let starts: Vec<(usize, i32, i64)> = (0..).zip(&positions).map(|(partition, offset)| (0, partition, *offset)).collect();
         reader.assign(std::slice::from_ref(&entry.topic), &starts)?;
         let registry = Registry::connect(&environment.registry, &loaded.mesh.root)?;
@@ -199,6 +198,19 @@ impl Tail {
         self.schemas.insert(id, text.clone());
         Ok(text)
     }
+}
+
+/// The first offset of each partition of a topic, and the one after its last committed record.
+async fn bounds(loaded: &Loaded, topic: &str) -> Result<Vec<(i64, i64)>, Failure> {
+    let admin = Admin::connect(&loaded.mesh.environment.kafka, &loaded.mesh.root, Duration::from_secs(10)).await?;
+    let seen = admin.describe_topics(&[topic.to_owned()]).await?;
+    let Some(state) = seen.get(topic) else {
+        return Err(Failure::new(Exit::Failed, format!("topic {topic} does not exist")).hint("`mesh apply` makes it"));
+    };
+    let partitions: Vec<(&str, i32)> = (0..).zip(&state.partitions).map(|(partition, _)| (topic, partition)).collect();
+    let starts = admin.offsets(&partitions, At::Start).await?;
+    let ends = admin.offsets(&partitions, At::CommittedEnd).await?;
+    Ok(starts.into_iter().zip(ends).collect())
 }
 
 /// A record as it is printed, and its place among others.

@@ -5,10 +5,7 @@ use crate::model::diagnostic::{Code, CodeDoc};
 pub const UNBOUND: Code = Code("M0601");
 pub const BREAKS_DOWNSTREAM: Code = Code("M0602");
 pub const CYCLE: Code = Code("M0603");
-pub const NO_CONTRACT: Code = Code("M0604");
 pub const UNFULFILLED: Code = Code("M0605");
-pub const BAD_SCHEMA: Code = Code("M0606");
-pub const BAD_KEY: Code = Code("M0607");
 pub const NOT_INFERABLE: Code = Code("M0608");
 pub const NOT_OURS: Code = Code("M0611");
 pub const OTHERS: Code = Code("M0612");
@@ -53,20 +50,9 @@ pub const ALL: &[CodeDoc] = &[
         "A derivation may not read its own result, not even through others. Break the circle at one of the products that the message names.",
     ),
     doc(
-        NO_CONTRACT,
-        "product without a schema",
-        "Only a derived product may leave out spec.schema.file: its schema follows from the SQL. Any other product declares one:\n\n    schema: {format: json, file: ../schemas/orders.json}",
-    ),
-    doc(
         UNFULFILLED,
         "the query does not fulfil the contract",
         "The result of the SQL must have every column that the declared schema requires, of a type that fits, and none that the schema does not allow. Change the query, or the schema.",
-    ),
-    doc(BAD_SCHEMA, "schema can't be read", "The schema's text is not what its format says. The place is in the schema's file."),
-    doc(
-        BAD_KEY,
-        "key is not a column",
-        "spec.key names columns of the value. For a derived table they must be what the query's result is unique by: the GROUP BY, or the inputs' keys.",
     ),
     doc(
         NOT_INFERABLE,

@@ -13,7 +13,8 @@ use super::epoch::{DeadLetter, EPOCH, Epoch};
 use super::merge::{Bound, Merge};
 use super::{Ended, Event, Shared};
 use crate::engine::{Dataflow, Rebuild};
-use crate::format::{Decoder, Encoded, Encoder, Layout, Record};
+use crate::format::{Decoder, Encoded, Encoder, Record};
+use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
 use crate::model::product::{Derivation, OnBadRecord, Start};
 use crate::model::{Product, Shape};
@@ -241,7 +242,6 @@ impl Derive<'_> {
         let failed = |error: crate::engine::RowError| Ended::Fatal(format!("{}: {error}", self.product.name));
         let results = self.flow.step(batches, watermark).map_err(failed)?;
         for batch in &results {
-            self.encoded.clear();
             self.encoder.encode(batch, &mut self.encoded).map_err(|bad| unfit(self.product, &bad))?;
             self.epoch.send(&self.encoded)?;
         }
@@ -392,28 +392,37 @@ impl Derive<'_> {
         for ((lane, partition), offset) in self.lanes.iter().zip(&partitions).zip(committed) {
             let table = self.query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table);
             let start = if table { Start::Earliest } else { self.derivation.start };
-            offsets.push(match (offset, start) {
-                (Some(offset), _) => offset,
-                (None, Start::Earliest) => self.reader.watermarks(&partition.0, partition.1).map_err(Ended::from_kafka)?.0,
-                (None, Start::Latest) => self.reader.watermarks(&partition.0, partition.1).map_err(Ended::from_kafka)?.1,
-                (None, Start::Timestamp(time)) => self.reader.offset_for_time(&partition.0, partition.1, time).map_err(Ended::from_kafka)?,
-            });
+            let at = match (offset, start) {
+                (Some(offset), _) => {
+                    offsets.push(offset);
+                    continue;
+                }
+                (None, Start::Earliest) => At::Start,
+                (None, Start::Latest) => At::CommittedEnd,
+                (None, Start::Timestamp(time)) => At::Time(time),
+            };
+            offsets.push(self.offset((partition.0.as_str(), partition.1), at)?);
         }
         Ok(offsets)
+    }
+
+    fn offset(&self, partition: (&str, i32), at: At) -> Result<i64, Ended> {
+        let found = self.reader.offsets(&[partition], at).map_err(Ended::from_kafka)?;
+        Ok(found.first().copied().unwrap_or(0))
     }
 
     /// Where to start reading each lane so that its share of the state comes back.
     fn rebuild_offsets(&mut self, committed: &[i64], frontier: i64) -> Result<Vec<i64>, Ended> {
         let mut from = Vec::with_capacity(committed.len());
         for (lane, committed) in self.lanes.iter().zip(committed) {
-            let topic = &self.topics[lane.topic];
+            let partition = (self.topics[lane.topic].as_str(), lane.partition);
             let first = match self.flow.rebuild(lane.input) {
                 Rebuild::Nothing => *committed,
-                Rebuild::Whole => self.reader.watermarks(topic, lane.partition).map_err(Ended::from_kafka)?.0,
+                Rebuild::Whole => self.offset(partition, At::Start)?,
                 Rebuild::Window { .. } if frontier == i64::MIN => *committed,
                 Rebuild::Window { ms } => {
                     let since = frontier.saturating_sub(self.disorder_ms).saturating_sub(ms).max(0);
-                    self.reader.offset_for_time(topic, lane.partition, since).map_err(Ended::from_kafka)?
+                    self.offset(partition, At::Time(since))?
                 }
             };
             from.push(first.min(*committed));

@@ -142,8 +142,10 @@ impl<'a> Epoch<'a> {
 
     /// For each partition of the product's topic, the offset after its last committed record.
     pub(super) fn ends(&self) -> Arc<Vec<i64>> {
-        let partitions = self.shared.partitions(&self.product.topic.name);
-        Arc::new((0..partitions).map(|partition| self.producer.end(&self.product.topic.name, partition).unwrap_or(0)).collect())
+        let topic = &self.product.topic.name;
+        // A partition whose end can't be told holds its readers back until it can.
+        let end = |partition| self.producer.end(topic, partition).unwrap_or(i64::MAX);
+        Arc::new((0..self.shared.partitions(topic)).map(end).collect())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::kafka::consumer::Reader;
 use crate::kafka::{KafkaError, Kind};
 use crate::model::environment::Kafka;
 use crate::model::product::{Origin, Source};
-use crate::model::{Mesh, Product, Shape};
+use crate::model::{Mesh, Product};
 use crate::plan::{Bound, ProductContract};
 use crate::registry::{Registry, RegistryError};
 use crate::sql::query::Input;
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         let registry = Registry::connect(&environment.registry, &mesh.root)?;
         let partitions = topics_of(mesh, bound, &jobs, &admin).await?;
         own_topics(bound, &jobs, &admin).await?;
-        let ids = schema_ids(bound, mesh, &jobs, &registry).await?;
+        let ids = schema_ids(bound, &jobs, &registry).await?;
         let shared = Shared {
             mesh,
             bound,
@@ -321,12 +321,12 @@ async fn own_topics(bound: &Bound, jobs: &[&Product], admin: &Admin) -> Result<(
             _ => {}
         }
     }
-    let names: Vec<String> = wanted.into_iter().map(|topic| topic.name).collect();
-    Ok(admin.await_topics(&names).await?)
+    let made: Vec<(String, i32)> = wanted.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    Ok(admin.await_topics(&made).await?)
 }
 
 /// The ids of the schemas that are written, by product.
-async fn schema_ids(bound: &Bound, mesh: &Mesh, jobs: &[&Product], registry: &Registry) -> Result<BTreeMap<String, Ids>, RunError> {
+async fn schema_ids(bound: &Bound, jobs: &[&Product], registry: &Registry) -> Result<BTreeMap<String, Ids>, RunError> {
     let mut ids = BTreeMap::new();
     for product in jobs {
         let Some(contract) = bound.contracts.get(&product.name) else { continue };
@@ -337,7 +337,6 @@ async fn schema_ids(bound: &Bound, mesh: &Mesh, jobs: &[&Product], registry: &Re
         };
         ids.insert(product.name.clone(), Ids { value, key });
     }
-    let _ = mesh;
     Ok(ids)
 }
 
@@ -411,9 +410,10 @@ impl Shared<'_> {
                 return Ok(decoded);
             }
             for id in &decoded.missing {
-                match self.runtime.block_on(self.registry.schema_by_id(*id)) {
-                    Ok(Some(schema)) => decoder.add_schema(*id, &schema.text).map_err(|error| Ended::Fatal(format!("{product}: schema {id}: {error}")))?,
-                    Ok(None) => decoder.unknown_schema(*id),
+                match self.runtime.block_on(self.registry.by_id(*id)) {
+                    // A schema that does not fit makes its records bad; the decoder says so of each.
+                    Ok(Some(schema)) => drop(decoder.add_schema(*id, &schema.text)),
+                    Ok(None) => decoder.refuse_schema(*id, "the registry does not know it"),
                     Err(error) => {
                         self.event(Event::Note { product: product.into(), text: format!("waits for the registry: {error}") });
                         if self.board.wait_for_stop(Some(wait)) {
@@ -440,12 +440,11 @@ impl Shared<'_> {
     /// Hands every committed record of a topic with one partition to `each`, in order.
     pub(crate) fn read_whole(&self, topic: &str, each: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<(), Ended> {
         let mut reader = Reader::new(self.kafka, self.root, "mesh").map_err(Ended::from_kafka)?;
-        let (first, end) = reader.watermarks(topic, 0).map_err(Ended::from_kafka)?;
-        if first >= end {
+        let (mut position, end) = reader.watermarks(topic, 0).map_err(Ended::from_kafka)?;
+        if position >= end {
             return Ok(());
         }
-        reader.assign(&[topic.to_owned()], &[(0, 0, first)]).map_err(Ended::from_kafka)?;
-        let mut position = first;
+        reader.assign(&[topic.to_owned()], &[(0, 0, position)]).map_err(Ended::from_kafka)?;
         while position < end {
             let polled = reader.poll(Duration::from_millis(500), 10_000).map_err(Ended::from_kafka)?;
             for message in &polled.messages {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use super::board::Finished;
 use super::epoch::{DeadLetter, EPOCH, Epoch};
 use super::{Ended, Event, Shared};
-use crate::format::{BadLine, Line, LineEncoder};
+use crate::format::{Encoded, FormatError, Line, LineEncoder, codes};
 use crate::model::Product;
 use crate::model::product::Replay;
 use crate::sources::replay::Lines;
+use serde_json::Value;
 
 /// Lines between two looks at the clock.
 const LINES_PER_LOOK: u64 = 64;
@@ -17,7 +18,8 @@ const LINES_PER_LOOK: u64 = 64;
 /// Replays the file from where the last committed epoch ended, then waits for the end of the run.
 pub(super) fn run(shared: &Shared<'_>, product: &Product, replay: &Replay) -> Result<(), Ended> {
     let mut epoch = Epoch::open(shared, product)?;
-    let mut encoder = encoder(shared, product, replay)?;
+    let mut encoder = encoder(shared, product)?;
+    let mut encoded = Encoded::default();
     let position = epoch.progress.replay.clone().unwrap_or_default();
     let unreadable = |error: std::io::Error| Ended::Fatal(format!("{}: {}: {error}", product.name, replay.file));
     let (mut lines, same) = Lines::resume(&replay.path, &position).map_err(unreadable)?;
@@ -38,9 +40,11 @@ pub(super) fn run(shared: &Shared<'_>, product: &Product, replay: &Replay) -> Re
             continue;
         }
         shared.counts(&product.name).records_in.fetch_add(1, Ordering::Relaxed);
-        match encoder.encode(&line) {
-            Ok(record) => {
-                let wait = pace.as_mut().map_or(Duration::ZERO, |pace| pace.wait(record.timestamp));
+        encoded.slab.clear();
+        encoded.records.clear();
+        match encode(&mut encoder, replay, &line, &mut encoded) {
+            Ok(timestamp) => {
+                let wait = pace.as_mut().map_or(Duration::ZERO, |pace| pace.wait(timestamp));
                 if !wait.is_zero() {
                     epoch.progress.replay = before;
                     epoch.commit(&[], frontier)?;
@@ -49,8 +53,8 @@ pub(super) fn run(shared: &Shared<'_>, product: &Product, replay: &Replay) -> Re
                         return Ok(());
                     }
                 }
-                frontier = frontier.max(record.timestamp);
-                epoch.send_record(record.key, record.value, record.timestamp)?;
+                frontier = frontier.max(timestamp);
+                epoch.send(&encoded)?;
             }
             Err(bad) => put_aside(&mut epoch, replay, &line, number, frontier, &bad)?,
         }
@@ -89,11 +93,44 @@ fn put_aside(
     epoch.dead_letter(&letter)
 }
 
-fn encoder(shared: &Shared<'_>, product: &Product, replay: &Replay) -> Result<LineEncoder, Ended> {
+fn encoder(shared: &Shared<'_>, product: &Product) -> Result<LineEncoder, Ended> {
     let (contract, ids) = (shared.contract(&product.name)?, shared.ids(&product.name)?);
-    let line = if replay.envelope { Line::Envelope } else { Line::Value { at_ms: replay.at_ms.unwrap_or(0) } };
-    LineEncoder::new(line, contract.format, &contract.value, contract.key.as_deref(), &product.key, ids.value, ids.key)
+    LineEncoder::new(contract.format, &contract.value, &product.key, ids.value, ids.key)
         .map_err(|error| Ended::Fatal(format!("{}: {error}", product.name)))
+}
+
+/// Why a line is no record.
+struct BadLine {
+    code: &'static str,
+    reason: String,
+}
+
+impl From<FormatError> for BadLine {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Record { code, reason } => BadLine { code, reason },
+            other => BadLine { code: codes::MALFORMED, reason: other.to_string() },
+        }
+    }
+}
+
+fn malformed(reason: impl Into<String>) -> BadLine {
+    BadLine { code: codes::MALFORMED, reason: reason.into() }
+}
+
+/// Encodes a line as a record of the product; gives its time.
+fn encode(encoder: &mut LineEncoder, replay: &Replay, line: &[u8], out: &mut Encoded) -> Result<i64, BadLine> {
+    let json: Value = serde_json::from_slice(line).map_err(|error| malformed(format!("the line is no JSON: {error}")))?;
+    let line = if replay.envelope {
+        let timestamp = json.get("ts").and_then(Value::as_i64);
+        let timestamp = timestamp.ok_or_else(|| malformed("an envelope has \"ts\", in milliseconds since 1970"))?;
+        let value = json.get("value").ok_or_else(|| malformed("an envelope has \"value\", null to delete"))?;
+        Line { value: Some(value), key: json.get("key"), timestamp }
+    } else {
+        Line { value: Some(&json), key: None, timestamp: replay.at_ms.unwrap_or(0) }
+    };
+    encoder.encode_line(&line, out)?;
+    Ok(line.timestamp)
 }
 
 fn publish(shared: &Shared<'_>, product: &Product, epoch: &Epoch<'_>, frontier: i64, idle: bool) {

@@ -44,19 +44,20 @@ fn read_to(kafka: &Kafka, root: &Path, topic: &str, end: i64) -> Result<Catalog,
     }
     let mut reader = Reader::new(kafka, root, "mesh.catalog")?;
     let start = reader.offsets(&[(topic, 0)], At::Start)?.first().copied().unwrap_or(0);
-    reader.assign(&[(topic.to_owned(), 0, start)])?;
+    reader.assign(&[topic.to_owned()], &[(0, 0, start)])?;
     let mut position = start;
     let mut since = Instant::now();
     while position < end {
-        let polled = reader.poll_batch(Duration::from_millis(500), 10_000)?;
-        for message in polled.messages() {
+        let before = position;
+        let polled = reader.poll(Duration::from_millis(500), 10_000)?;
+        for message in &polled.messages {
             position = message.offset() + 1;
             fold.add(message.key().unwrap_or_default(), message.payload());
         }
-        if let Some((_, _, next)) = polled.ends().last() {
-            position = position.max(*next);
+        if let Some(end) = polled.ends.last() {
+            position = position.max(end.offset);
         }
-        if !polled.is_empty() || !polled.ends().is_empty() {
+        if position > before {
             since = Instant::now();
         } else if since.elapsed() > PATIENCE {
             return Err(stalled(kafka, topic, reader.trouble()));
