@@ -57,7 +57,7 @@ fn collect_joined(node: &Node, joined: bool, inputs: &mut BTreeSet<usize>) {
             }
         }
         Node::Filter { input, .. } | Node::Project { input, .. } | Node::Aggregate { input, .. } => {
-            collect_joined(input, joined, inputs)
+            collect_joined(input, joined, inputs);
         }
         Node::LookupJoin { stream: left, table: right, .. }
         | Node::IntervalJoin { left, right, .. }
@@ -72,12 +72,13 @@ fn collect_joined(node: &Node, joined: bool, inputs: &mut BTreeSet<usize>) {
 /// could be bound, and kept by product in [`Bound::broken`], so that the rest can still be planned. What the manifests'
 /// own diagnostics say is not said again.
 pub fn bind(mesh: &Mesh) -> (Bound, Diagnostics) {
-    let mut binding = Binding { mesh, bound: Bound::default(), relations: Known::default(), diagnostics: Vec::new() };
+    let mut binding = Binding { bound: Bound::default(), relations: Known::default(), diagnostics: Vec::new() };
     let mut reads = BTreeMap::new();
     for product in mesh.products.values() {
         reads.insert(product.name.clone(), inputs(mesh, product));
     }
-    binding.bound.reads = reads.iter().filter(|(_, r)| !r.is_empty()).map(|(name, r)| (name.clone(), r.keys().cloned().collect())).collect();
+    binding.bound.reads =
+        reads.iter().filter(|(_, r)| !r.is_empty()).map(|(name, r)| (name.clone(), r.keys().cloned().collect())).collect();
     while binding.bound.order.len() < mesh.products.len() {
         let done: BTreeSet<String> = binding.bound.order.iter().cloned().collect();
         let ready = reads.iter().find(|(name, inputs)| !done.contains(*name) && inputs.keys().all(|input| done.contains(input)));
@@ -108,8 +109,7 @@ fn inputs(mesh: &Mesh, product: &Product) -> BTreeMap<String, Place> {
     inputs
 }
 
-struct Binding<'a> {
-    mesh: &'a Mesh,
+struct Binding {
     bound: Bound,
     relations: Known,
     diagnostics: Diagnostics,
@@ -129,7 +129,7 @@ impl Relations for Known {
     }
 }
 
-impl Binding<'_> {
+impl Binding {
     /// Says that the products of a circle read each other, and gives one of them to go on with.
     fn circle(&mut self, reads: &BTreeMap<String, BTreeMap<String, Place>>, done: &BTreeSet<String>) -> Option<String> {
         let open = |name: &String| reads.get(name).into_iter().flatten().filter(|(input, _)| !done.contains(*input));
@@ -209,7 +209,11 @@ impl Binding<'_> {
         let unknown = inputs.iter().find(|(input, _)| !self.relations.0.contains_key(*input));
         if let Some((input, place)) = unknown {
             // Said where it went wrong; here it only follows.
-            let reason = Diagnostic::error(codes::UNBOUND, place.clone(), format!("{} reads {input}, which can't be understood", product.name));
+            let reason = Diagnostic::error(
+                codes::UNBOUND,
+                place.clone(),
+                format!("{} reads {input}, which can't be understood", product.name),
+            );
             self.bound.broken.entry(product.name.clone()).or_default().push(reason);
             return None;
         }
@@ -241,9 +245,9 @@ impl Binding<'_> {
             };
             let help = "change the query, or the schema";
             match bytes {
-                Some(bytes) => {
-                    Diagnostic::error(codes::UNFULFILLED, Place::new(text.file.clone(), bytes), message).help(help).related(in_query, "the query")
-                }
+                Some(bytes) => Diagnostic::error(codes::UNFULFILLED, Place::new(text.file.clone(), bytes), message)
+                    .help(help)
+                    .related(in_query, "the query"),
                 None => Diagnostic::error(codes::UNFULFILLED, in_query, message).help(help),
             }
         };
@@ -255,15 +259,9 @@ impl Binding<'_> {
     /// A contract made from the query's result.
     fn inferred(&mut self, product: &Product, query: &Query) -> Option<(ProductContract, Columns)> {
         let format = product.contract.format;
-        let refuse = |reason: &dyn std::fmt::Display| {
-            let message = format!("the contract of {} can't be inferred: {reason}", product.name);
-            Diagnostic::error(codes::NOT_INFERABLE, product.place("/spec/schema"), message)
-                .help("cast the column to a type that the format has, or declare a schema with spec.schema.file")
-        };
-        let made = schema::from_row_type(format, &product.topic.name, &query.row_type).map_err(|reason| refuse(&reason));
-        let parsed = made.and_then(|text| match schema::parse(format, &text, &[]) {
-            Ok(schema) => Ok((text, schema)),
-            Err(error) => Err(refuse(&error)),
+        let parsed = schema::from_row_type(format, &product.topic.name, &query.row_type).and_then(|text| {
+            let schema = schema::parse(format, &text, &[]).map_err(|error| error.to_string())?;
+            Ok((text, schema))
         });
         match parsed {
             Ok((text, schema)) => {
@@ -271,7 +269,10 @@ impl Binding<'_> {
                 let contract = contract(product, text, schema.fingerprint(), Arc::new(columns.row_type.clone()), true)?;
                 Some((contract, columns))
             }
-            Err(diagnostic) => {
+            Err(reason) => {
+                let message = format!("the contract of {} can't be inferred: {reason}", product.name);
+                let help = "cast the column to a type that the format has, or declare a schema with spec.schema.file";
+                let diagnostic = Diagnostic::error(codes::NOT_INFERABLE, product.place("/spec/schema"), message).help(help);
                 self.broken(product, std::slice::from_ref(&diagnostic));
                 self.diagnostics.push(diagnostic);
                 None
@@ -287,7 +288,13 @@ impl Binding<'_> {
     }
 }
 
-fn contract(product: &Product, value: String, fingerprint: String, row_type: Arc<RowType>, inferred: bool) -> Option<ProductContract> {
+fn contract(
+    product: &Product,
+    value: String,
+    fingerprint: String,
+    row_type: Arc<RowType>,
+    inferred: bool,
+) -> Option<ProductContract> {
     let fields: Option<Vec<Field>> = product.key.iter().map(|name| row_type.field_with_name(name).ok().cloned()).collect();
     let format = product.contract.format;
     let key = fields?;
