@@ -145,11 +145,13 @@ pub(crate) fn text_of(expr: &Expr) -> String {
     format!("{} {} {}", operand(&binary.left, false), binary.op, operand(&binary.right, true))
 }
 
-/// Whether different values of one type are different values of another.
+/// Whether different values of one type are different values of another. An integer that does not fit fails to be cast.
 fn is_lossless(from: &DataType, to: &DataType) -> bool {
     let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let wider = from.is_signed_integer() && to.is_signed_integer() && from.primitive_width() <= to.primitive_width();
-    from == to || wider || (text(from) && text(to))
+    from == to
+        || (from.is_integer() && to.is_integer())
+        || (text(from) && text(to))
+        || (*from == DataType::Float32 && *to == DataType::Float64)
 }
 
 /// Refuses what would give another result for the same row another time.

@@ -141,7 +141,8 @@ pub enum At {
     End,
     /// After the last record that readers of committed records get to see by now.
     CommittedEnd,
-    /// The first record at or after this time (milliseconds since 1970); the end when there is none.
+    /// The first record at or after this time (milliseconds since 1970), which may be the mark of a transaction's end, as
+    /// the time of that is when it was written; the end when there is none.
     Time(i64),
 }
 
@@ -450,9 +451,15 @@ impl Admin {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.ask(OPERATION, native::group_offsets(&self.client.native, group, partitions, self.deadline)).await?;
-        let found = in_order(&self.client, OPERATION, partitions, found)?;
-        Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
+        let deadline = Instant::now() + self.deadline;
+        loop {
+            let found = self.ask(OPERATION, native::group_offsets(&self.client.native, group, partitions, self.deadline)).await?;
+            if !is_unstable(&found) || Instant::now() > deadline {
+                return committed(&self.client, OPERATION, partitions, found);
+            }
+            // The transaction that has them is about to end; nobody tells when.
+            tokio::time::sleep(UNSTABLE_PAUSE).await;
+        }
     }
 
     /// Creates ACLs; the answers stand in the same order.
@@ -465,9 +472,40 @@ impl Admin {
 
     /// The ACLs that match; `SECURITY_DISABLED` when the cluster has no authorizer.
     pub async fn describe_acls(&self, filter: &AclFilter) -> Result<Vec<Acl>, KafkaError> {
-        let mut acls = self.ask("describe acls", native::describe_acls(&self.client.native, filter, self.deadline)).await?;
+        const OPERATION: &str = "describe acls";
+        let mut acls = self.ask(OPERATION, native::describe_acls(&self.client.native, filter, self.deadline)).await?;
+        if acls.is_empty() {
+            self.check_acls_can_be_seen(OPERATION).await?;
+        }
         acls.sort();
         Ok(acls)
+    }
+
+    /// The library takes a broker's refusal to tell ACLs for "there are none". So, when there are none, it is asked whether
+    /// we may see them, and what the broker says to the deletion of an ACL that can't exist.
+    async fn check_acls_can_be_seen(&self, operation: &str) -> Result<(), KafkaError> {
+        let allowed = self.cluster().await?.operations;
+        if !allowed.is_empty() && !allowed.iter().any(|operation| operation.eq_ignore_ascii_case("describe")) {
+            let text = "describing the cluster is not allowed";
+            return Err(self.client.error(operation, &Fault::new(code::CLUSTER_AUTHORIZATION_FAILED, text)));
+        }
+        let nobody = AclFilter {
+            principal: Some("User:mesh-asks-whether-acls-are-kept".into()),
+            host: Some("192.0.2.1".into()),
+            operation: Some(Operation::Describe),
+            permission: Some(Permission::Deny),
+            resource: Some(Resource::Topic),
+            name: Some("mesh-asks-whether-acls-are-kept".into()),
+            pattern: Some(Pattern::Literal),
+        };
+        let answers = self.delete_acls(&[nobody]).await?;
+        match answers.into_iter().next() {
+            Some(Err(error)) if error.code == code::SECURITY_DISABLED => {
+                Err(self.client.error(operation, &Fault::new(error.code, error.message)))
+            }
+            // Even a refusal to delete shows that there is someone who refuses.
+            _ => Ok(()),
+        }
     }
 
     /// Deletes the ACLs that match; for each filter, what was deleted.
@@ -477,6 +515,25 @@ impl Admin {
         }
         self.ask("delete acls", native::delete_acls(&self.client.native, filters, self.deadline)).await
     }
+}
+
+/// How long to wait before a group's offsets are asked for again that a transaction is about to commit.
+pub(super) const UNSTABLE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether some offset is about to be committed by a transaction that is not at its end.
+pub(super) fn is_unstable(found: &Offsets) -> bool {
+    found.iter().any(|(_, _, offset)| offset.as_ref().is_err_and(|fault| fault.code == code::UNSTABLE_OFFSET_COMMIT))
+}
+
+/// What a group has committed, in the order in which its partitions were asked for.
+pub(super) fn committed(
+    client: &Client,
+    operation: &str,
+    partitions: &[(&str, i32)],
+    found: Offsets,
+) -> Result<Vec<Option<i64>>, KafkaError> {
+    let found = in_order(client, operation, partitions, found)?;
+    Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
 }
 
 /// Offsets in the order in which their partitions were asked for.

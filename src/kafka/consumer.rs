@@ -4,11 +4,11 @@
 //! lets async code wait. "Caught up" is an event: a partition that was read to its end says so, once each time.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use super::native::{End, Message, Messages, Polled};
 
-use super::admin::{At, in_order};
+use super::admin::{At, UNSTABLE_PAUSE, committed, in_order, is_unstable};
 use super::client::{Client, Role};
 use super::error::{KafkaError, code};
 use super::native::{self, Fault, Fetch};
@@ -106,9 +106,16 @@ impl Reader {
             return Ok(Vec::new());
         }
         let partitions: Vec<(&str, i32)> = partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
-        let found = native::group_offsets(&self.client.native, &self.group, &partitions, PATIENCE).and_then(native::Call::wait);
-        let found = in_order(&self.client, OPERATION, &partitions, self.tell(OPERATION, found)?)?;
-        Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found =
+                native::group_offsets(&self.client.native, &self.group, &partitions, PATIENCE).and_then(native::Call::wait);
+            let found = self.tell(OPERATION, found)?;
+            if !is_unstable(&found) || Instant::now() > deadline {
+                return committed(&self.client, OPERATION, &partitions, found);
+            }
+            self.client.native.tidy_for(UNSTABLE_PAUSE);
+        }
     }
 
     /// The offset of each partition, in the order given. For [`At::Time`] without a record that late it is the end.

@@ -97,6 +97,8 @@ pub(super) mod code {
     pub(in crate::kafka) const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
     pub(in crate::kafka) const INVALID_PRODUCER_EPOCH: i32 = 47;
     pub(in crate::kafka) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i32 = 53;
+    pub(in crate::kafka) const SECURITY_DISABLED: i32 = 54;
     pub(in crate::kafka) const SASL_AUTHENTICATION_FAILED: i32 = 58;
+    pub(in crate::kafka) const UNSTABLE_OFFSET_COMMIT: i32 = 88;
     pub(in crate::kafka) const PRODUCER_FENCED: i32 = 90;
 }

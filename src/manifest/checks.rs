@@ -58,13 +58,14 @@ fn references(diagnostics: &mut Diagnostics, all: &AllDeclared<'_>, document: &D
 fn topic_name(diagnostics: &mut Diagnostics, product: &Product) {
     let name = &product.topic.name;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let (message, help) = if name.is_empty() || name.len() > MAX_TOPIC_NAME || matches!(name.as_str(), "." | "..") || !name.chars().all(fits) {
-        ("Kafka takes no such topic name", "letters, digits, `.`, `_` and `-`, at most 249, and not `.` or `..`")
-    } else if name.starts_with("__") || name == "_mesh" {
-        ("the topic's name is reserved", "names that begin with `__` are Kafka's own, and `_mesh` is mesh's: take another")
-    } else {
-        return;
-    };
+    let (message, help) =
+        if name.is_empty() || name.len() > MAX_TOPIC_NAME || matches!(name.as_str(), "." | "..") || !name.chars().all(fits) {
+            ("Kafka takes no such topic name", "letters, digits, `.`, `_` and `-`, at most 249, and not `.` or `..`")
+        } else if name.starts_with("__") || name == "_mesh" {
+            ("the topic's name is reserved", "names that begin with `__` are Kafka's own, and `_mesh` is mesh's: take another")
+        } else {
+            return;
+        };
     diagnostics.push(Diagnostic::error(codes::TOPIC_NAME, product.place("/spec/topic/name"), message).help(help));
 }
 

@@ -19,8 +19,11 @@ pub(super) fn check(diagnostics: &mut Diagnostics, product: &Product) {
 fn broken(text: &SchemaText, product: &Product, error: &schema::SchemaError) -> Diagnostic {
     let place = Place::new(text.file.clone(), error.at.clone().unwrap_or(0..0));
     let message = format!("not a schema: {}", error.message);
-    let diagnostic = Diagnostic::error(codes::CONTRACT_BROKEN, place, message)
-        .help(format!("`{}` declares it as `{}`", product.name, product.contract.format.registry_name()));
+    let diagnostic = Diagnostic::error(codes::CONTRACT_BROKEN, place, message).help(format!(
+        "`{}` declares it as `{}`",
+        product.name,
+        product.contract.format.registry_name()
+    ));
     match product.place("/spec/schema/file") {
         Some(place) => diagnostic.related(place, "named here"),
         None => diagnostic,

@@ -26,7 +26,9 @@ impl Disk {
             let Ok(path) = fs::canonicalize(path) else { continue };
             let folder = if path.is_dir() { path } else { path.parent().map(Path::to_path_buf).unwrap_or(path) };
             common = Some(match common {
-                Some(common) => common.ancestors().find(|above| folder.starts_with(above)).map(Path::to_path_buf).unwrap_or(folder),
+                Some(common) => {
+                    common.ancestors().find(|above| folder.starts_with(above)).map(Path::to_path_buf).unwrap_or(folder)
+                }
                 None => folder,
             });
         }

@@ -261,8 +261,14 @@ mod tests {
         };
         assert_eq!(expand("plain $HOST"), "same");
         assert_eq!(expand("${HOST}:9092,${HOST}:9093"), "kafka.example:9092,kafka.example:9093");
-        assert_eq!(expand("${NONE}"), "M0502 the environment variable `NONE` is not set / set it before starting mesh: export NONE=..");
-        assert_eq!(expand("${HOST"), "M0107 a `${` that names no environment variable / write `${NAME}`, of letters, digits and `_`");
+        assert_eq!(
+            expand("${NONE}"),
+            "M0502 the environment variable `NONE` is not set / set it before starting mesh: export NONE=.."
+        );
+        assert_eq!(
+            expand("${HOST"),
+            "M0107 a `${` that names no environment variable / write `${NAME}`, of letters, digits and `_`"
+        );
         assert!(matches!(super::expand("${NONE}", None), Rewritten::Unknown));
     }
 

@@ -36,8 +36,7 @@ pub(super) fn resolve(
     templates: Option<&Templates>,
 ) -> Option<Product> {
     let (metadata, spec) = (&declared.metadata, &declared.spec);
-    let overrides: Vec<&Override> =
-        environment.overrides.iter().filter(|o| fits(o, &metadata.name, &metadata.tags)).collect();
+    let overrides: Vec<&Override> = environment.overrides.iter().filter(|o| fits(o, &metadata.name, &metadata.tags)).collect();
     let contract = contract(reading, declared, environment);
     let origin = origin(reading, declared, templates);
     let mut places = declared.walked.places.clone();
@@ -95,11 +94,7 @@ fn topic(name: &str, spec: Option<&document::Topic>, environment: &Environment, 
     topic
 }
 
-fn contract(
-    reading: &mut Reading<'_>,
-    declared: &Declared<'_, DataProductSpec>,
-    environment: &Environment,
-) -> Option<Contract> {
+fn contract(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>, environment: &Environment) -> Option<Contract> {
     let spec = declared.spec.schema.clone().unwrap_or_default();
     let format = match spec.format {
         Some(document::SchemaFormat::Avro) => Format::Avro,
@@ -143,11 +138,7 @@ fn text_file(
     reading.text(&named.path, MAX_TEXT, Some(&place))
 }
 
-fn origin(
-    reading: &mut Reading<'_>,
-    declared: &Declared<'_, DataProductSpec>,
-    templates: Option<&Templates>,
-) -> Option<Origin> {
+fn origin(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>, templates: Option<&Templates>) -> Option<Origin> {
     if let (Some(_), Some(_)) = (&declared.spec.source, &declared.spec.derivation) {
         let message = format!("`{}` has both a `source` and a `derivation`", declared.metadata.name);
         let help = "records come from one place: make two products of it, the second derived from the first";
@@ -213,7 +204,10 @@ fn line_starts(manifest: &str, node: &Node) -> Option<Vec<usize>> {
         }
         Style::Folded => None,
         Style::Literal => {
-            let first = manifest[..node.bytes.start].rfind('\n').map_or(0, |at| at + 1);
+            let line_start = |at: usize| manifest[..at].rfind('\n').map_or(0, |at| at + 1);
+            // The node begins at its first line that is not empty.
+            let empty = scalar.text.bytes().take_while(|b| *b == b'\n').count();
+            let first = (0..empty).fold(line_start(node.bytes.start), |at, _| line_start(at.saturating_sub(1)));
             let mut starts = Vec::new();
             let (mut at, mut lines) = (first, manifest[first..].split('\n'));
             let text = scalar.text.strip_suffix('\n').unwrap_or(&scalar.text);

@@ -31,7 +31,8 @@ pub fn read(
     environment: &str,
     overrides: &Overrides,
 ) -> (Option<Mesh>, Diagnostics, Texts) {
-    let mut reading = Reading { files, texts: Texts::default(), order: Vec::new(), secrets: BTreeMap::new(), diagnostics: Vec::new() };
+    let mut reading =
+        Reading { files, texts: Texts::default(), order: Vec::new(), secrets: BTreeMap::new(), diagnostics: Vec::new() };
     let documents = reading.documents(given);
     let environment = reading.environment(&documents, environment, overrides);
     let templates = environment.as_ref().map(|environment| Templates::new(&environment.name, &environment.vars));
@@ -180,7 +181,12 @@ impl<'a> Reading<'a> {
         let names: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
         let help = format!("a document begins with `apiVersion: {API_VERSION}` and `kind:`, one of {}", names.join(", "));
         let Some(entry) = node.entry("kind") else {
-            self.error(codes::UNKNOWN_KIND, Place::new(file.clone(), node.bytes.clone()), "a document without a `kind`".into(), help);
+            self.error(
+                codes::UNKNOWN_KIND,
+                Place::new(file.clone(), node.bytes.clone()),
+                "a document without a `kind`".into(),
+                help,
+            );
             return None;
         };
         let name = entry.node.text().unwrap_or_default();
@@ -214,7 +220,8 @@ impl<'a> Reading<'a> {
             }
             Err(error) => files::trouble(&error),
         };
-        let help = if from.is_some() { "paths are relative to the manifest's own folder" } else { "see its name, permissions and size" };
+        let help =
+            if from.is_some() { "paths are relative to the manifest's own folder" } else { "see its name, permissions and size" };
         let place = from.cloned().unwrap_or(Place::start_of(file.clone()));
         self.error(codes::UNREADABLE, place, format!("{file}: {trouble}"), help);
         None
@@ -261,7 +268,12 @@ impl<'a> Reading<'a> {
             Ok(Envelope { metadata, spec }) => Some(Declared { document, metadata, spec, walked }),
             Err(error) => {
                 let place = Place::new(document.file.clone(), document.node.bytes.clone());
-                self.error(codes::BAD_VALUE, place, format!("a {} that can't be read: {error}", document.kind.noun()), "compare it with the format");
+                self.error(
+                    codes::BAD_VALUE,
+                    place,
+                    format!("a {} that can't be read: {error}", document.kind.noun()),
+                    "compare it with the format",
+                );
                 None
             }
         }
@@ -376,7 +388,8 @@ impl<'a> Reading<'a> {
 
     fn policy(&mut self, document: &Document, render: &dyn Fn(&str) -> Rewritten) {
         let Some(declared) = self.declare::<PolicySpec>(document, render) else { return };
-        let message = format!("the policy `{}` would not be enforced: this version does not carry out policies", declared.metadata.name);
+        let message =
+            format!("the policy `{}` would not be enforced: this version does not carry out policies", declared.metadata.name);
         self.error(codes::POLICY_NOT_YET, declared.name_place(), message, "remove it, or keep it out of the given folders");
     }
 

@@ -259,7 +259,8 @@ mod tests {
     use super::*;
 
     fn render(source: &str) -> String {
-        let vars = serde_json::json!({"min_surplus": 1, "regions": ["Oakland", "Berkeley"], "big": "x".repeat(4000), "flag": true});
+        let vars =
+            serde_json::json!({"min_surplus": 1, "regions": ["Oakland", "Berkeley"], "big": "x".repeat(4000), "flag": true});
         let vars = serde_json::from_value(vars).unwrap();
         match Templates::new("prod", &vars).render(source) {
             Ok(text) => text,

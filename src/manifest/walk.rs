@@ -180,7 +180,8 @@ pub(super) struct Walked {
 
 /// Checks a document of a kind; `rewrite` renders scalars first.
 pub(super) fn walk(kind: Kind, document: &Node, file: &Arc<str>, rewrite: &dyn Fn(&str) -> Rewritten) -> Walked {
-    let mut walk = Walk { file, rewrite, walked: Walked::default(), pointer: String::new(), unknown: false, hidden: false, more: 0 };
+    let mut walk =
+        Walk { file, rewrite, walked: Walked::default(), pointer: String::new(), unknown: false, hidden: false, more: 0 };
     let value = FORMAT.kinds.get(&kind).and_then(|takes| walk.value(takes, document, &document.bytes));
     if walk.more > 0 {
         let message = format!("{} more errors in this document", walk.more);
@@ -289,7 +290,12 @@ impl Walk<'_> {
     fn unknown_field(&mut self, known: &Struct, entry: &Entry) -> Option<Json> {
         if entry.key == "<<" {
             let message = "a merge key".to_owned();
-            self.complain(codes::UNSUPPORTED_YAML, &entry.key_bytes, message, "write the fields out, or name a whole value by an alias");
+            self.complain(
+                codes::UNSUPPORTED_YAML,
+                &entry.key_bytes,
+                message,
+                "write the fields out, or name a whole value by an alias",
+            );
             return None;
         }
         let names: Vec<&str> = known.fields.keys().map(String::as_str).collect();
@@ -398,7 +404,11 @@ impl Walk<'_> {
             }
             (Type::Int { min, max }, Some(Resolved::Int(value))) if (*min..=*max).contains(&value) => Some(value.into()),
             (Type::Int { min, max }, Some(Resolved::Int(_))) => {
-                let range = if *max >= i16::MAX.into() && *max != 100_000 { format!("at least {min}") } else { format!("{min} to {max}") };
+                let range = if *max >= i16::MAX.into() && *max != 100_000 {
+                    format!("at least {min}")
+                } else {
+                    format!("{min} to {max}")
+                };
                 let message = format!("{} takes {range}, not {}", self.path(), self.found(node));
                 self.complain(codes::BAD_VALUE, shown, message, "");
                 None
@@ -519,7 +529,10 @@ mod tests {
     }
 
     fn product(spec: &str) -> String {
-        check(Kind::DataProduct, &format!("apiVersion: mesh/v1\nkind: DataProduct\nmetadata: {{name: a}}\nspec: {{shape: stream, {spec}}}\n"))
+        check(
+            Kind::DataProduct,
+            &format!("apiVersion: mesh/v1\nkind: DataProduct\nmetadata: {{name: a}}\nspec: {{shape: stream, {spec}}}\n"),
+        )
     }
 
     #[test]

@@ -93,7 +93,10 @@ pub fn read(text: &str) -> (Vec<Node>, Vec<Refusal>) {
     }
     if let Some(at) = text.bytes().position(|b| b == 0) {
         let help = "a manifest is text; remove the NUL character";
-        return (Vec::new(), vec![Refusal { kind: RefusalKind::Syntax, message: "a NUL character".into(), help, bytes: at..at + 1 }]);
+        return (
+            Vec::new(),
+            vec![Refusal { kind: RefusalKind::Syntax, message: "a NUL character".into(), help, bytes: at..at + 1 }],
+        );
     }
     let mut builder = Builder::new(text);
     let mut parser = Parser::new_from_str(text);
@@ -191,12 +194,20 @@ impl<'t> Builder<'t> {
                 let end = if text.is_empty() && style == Style::Plain { start } else { end };
                 let before = self.weight;
                 self.weigh(1, text.len(), start..end)?;
-                self.complete(Node { bytes: start..end, value: Value::Scalar(Scalar { text: text.into_owned(), style }) }, anchor, before)
+                self.complete(
+                    Node { bytes: start..end, value: Value::Scalar(Scalar { text: text.into_owned(), style }) },
+                    anchor,
+                    before,
+                )
             }
             Event::SequenceStart(anchor, tag) => self.begin(start, end, anchor, tag.is_some(), Content::List(Vec::new())),
-            Event::MappingStart(anchor, tag) => {
-                self.begin(start, end, anchor, tag.is_some(), Content::Map { entries: Vec::new(), keys: BTreeSet::new(), key: None })
-            }
+            Event::MappingStart(anchor, tag) => self.begin(
+                start,
+                end,
+                anchor,
+                tag.is_some(),
+                Content::Map { entries: Vec::new(), keys: BTreeSet::new(), key: None },
+            ),
             Event::SequenceEnd | Event::MappingEnd => self.end(end),
             Event::Alias(anchor) => self.alias(anchor, start..end),
             Event::DocumentStart(_) => {
@@ -383,7 +394,11 @@ pub fn resolve(text: &str) -> Resolved {
         if unsigned.len() > 1 && unsigned.starts_with('0') {
             return Resolved::Doubtful("begins with 0, which some YAML readers drop and others take for octal");
         }
-        return text.strip_prefix('+').unwrap_or(text).parse().map_or(Resolved::Doubtful("is too large for 64 bits"), Resolved::Int);
+        return text
+            .strip_prefix('+')
+            .unwrap_or(text)
+            .parse()
+            .map_or(Resolved::Doubtful("is too large for 64 bits"), Resolved::Int);
     }
     if is_float(unsigned) {
         return match text.parse::<f64>() {

@@ -15,11 +15,11 @@ use arrow::datatypes::TimeUnit;
 pub fn from_row_type(format: Format, name: &str, row: &RowType) -> Result<String, String> {
     let schema = match format {
         Format::Json => {
-            let mut schema = json!({"$schema": "http://json-schema.org/draft-07/schema#", "title": name});
+            let mut schema = json!({"title": name});
             if let (Some(schema), Json::Object(object)) = (schema.as_object_mut(), json_object(row.fields())?) {
                 schema.extend(object);
             }
-            schema
+            in_draft_07(schema)
         }
         Format::Avro => avro_record(&avro_name(name), row.fields())?,
         Format::Protobuf => return Err("Protobuf schemas are not written yet".into()),
@@ -27,11 +27,11 @@ pub fn from_row_type(format: Format, name: &str, row: &RowType) -> Result<String
     serde_json::to_string_pretty(&schema).map_err(|e| e.to_string())
 }
 
-/// The text of the schema of a record key. One column is its bare type (`{"type":"string"}`, `"string"`), several are an
+/// The text of the schema of a record key. One column is its bare type (`"type":"string"`, `"string"`), several are an
 /// object or a record. A column that the format has no type for is a string.
 pub fn key_schema(format: Format, key: &[Field]) -> String {
     let schema = match (format, key) {
-        (Format::Json, [column]) => json_type(column.data_type()).unwrap_or_else(|_| json!({"type": "string"})),
+        (Format::Json, [column]) => in_draft_07(json_type(column.data_type()).unwrap_or_else(|_| json!({"type": "string"}))),
         (Format::Json, columns) => {
             let mut properties = Map::new();
             for column in columns {
@@ -39,7 +39,7 @@ pub fn key_schema(format: Format, key: &[Field]) -> String {
                 properties.insert(column.name().clone(), schema);
             }
             let required: Vec<&String> = columns.iter().map(Field::name).collect();
-            json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+            in_draft_07(json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false}))
         }
         (Format::Avro, [column]) => avro_type(column.data_type(), "Key").unwrap_or_else(|_| json!("string")),
         (Format::Avro, columns) => {
@@ -55,6 +55,15 @@ pub fn key_schema(format: Format, key: &[Field]) -> String {
         (Format::Protobuf, _) => Json::Null,
     };
     schema.to_string()
+}
+
+/// Says which JSON Schema it is: a bare `{"type":"string"}` is not taken for one by every registry.
+fn in_draft_07(schema: Json) -> Json {
+    let mut dialect = json!({"$schema": "http://json-schema.org/draft-07/schema#"});
+    if let (Some(dialect), Json::Object(schema)) = (dialect.as_object_mut(), schema) {
+        dialect.extend(schema);
+    }
+    dialect
 }
 
 fn json_object<'a>(fields: impl IntoIterator<Item = &'a std::sync::Arc<Field>>) -> Result<Json, String> {
@@ -199,9 +208,12 @@ fn avro_inner(field: &Field, name: &str) -> Result<Json, String> {
 
 /// The bytes of a column's declaration in a schema's text: a property with its name, a record's field.
 pub fn locate(format: Format, text: &str, column: &str) -> Option<Range<usize>> {
-    let (value, _) = text::read(text).ok()?;
+    let value = match format {
+        Format::Avro => text::read_whole(text).ok()?,
+        _ => text::read(text).ok()?.0,
+    };
     match format {
-        Format::Json => property(&value, &value, column, 0),
+        Format::Json => property(&value, column),
         Format::Avro => {
             let named = |field: &&Value| field.get("name").and_then(Value::as_str) == Some(column);
             value.get("fields")?.as_array()?.iter().find(named).map(|field| field.span.clone())
@@ -211,19 +223,25 @@ pub fn locate(format: Format, text: &str, column: &str) -> Option<Range<usize>> 
 }
 
 /// Looks for a property in a schema, in the parts of its `allOf` and behind its `$ref` within the document.
-fn property(root: &Value, schema: &Value, name: &str, depth: usize) -> Option<Range<usize>> {
-    if depth > 16 {
-        return None;
+fn property(root: &Value, column: &str) -> Option<Range<usize>> {
+    let mut open = vec![root];
+    let mut seen: Vec<&Value> = Vec::new();
+    while let Some(schema) = open.pop() {
+        if seen.iter().any(|known| std::ptr::eq(*known, schema)) {
+            continue;
+        }
+        seen.push(schema);
+        if let Some(member) = schema.get("properties").and_then(Value::as_object).and_then(|properties| properties.member(column)) {
+            return Some(member.key_span.start..member.value.span.end);
+        }
+        let referred = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/"));
+        let referred = referred.and_then(|pointer| {
+            pointer.split('/').try_fold(root, |value, token| value.get(&token.replace("~1", "/").replace("~0", "~")))
+        });
+        open.extend(schema.get("allOf").and_then(Value::as_array).unwrap_or(&[]));
+        open.extend(referred);
     }
-    if let Some(member) = schema.get("properties").and_then(Value::as_object).and_then(|properties| properties.member(name)) {
-        return Some(member.key_span.start..member.value.span.end);
-    }
-    let parts = schema.get("allOf").and_then(Value::as_array).unwrap_or(&[]);
-    let referred = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/"));
-    let referred = referred.and_then(|pointer| {
-        pointer.split('/').try_fold(root, |value, token| value.get(&token.replace("~1", "/").replace("~0", "~")))
-    });
-    parts.iter().chain(referred).find_map(|part| property(root, part, name, depth + 1))
+    None
 }
 
 #[cfg(test)]
@@ -277,11 +295,11 @@ mod tests {
     #[test]
     fn keys() {
         let (id, n) = (Field::new("id", DataType::Utf8, false), Field::new("n", DataType::Int64, false));
-        assert_eq!(key_schema(Format::Json, std::slice::from_ref(&id)), r#"{"type":"string"}"#);
+        assert_eq!(key_schema(Format::Json, std::slice::from_ref(&id)), r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"string"}"#);
         assert_eq!(key_schema(Format::Avro, std::slice::from_ref(&id)), r#""string""#);
         assert_eq!(
             key_schema(Format::Json, &[id.clone(), n.clone()]),
-            r#"{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"}},"required":["id","n"],"additionalProperties":false}"#
+            r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"}},"required":["id","n"],"additionalProperties":false}"#
         );
         assert_eq!(
             key_schema(Format::Avro, &[id, n]),

@@ -261,15 +261,13 @@ pub(crate) fn print_string(text: &str, out: &mut String) {
 
 /// Reads the first JSON value of a text, and the byte after it.
 pub(crate) fn read(text: &str) -> Result<(Value, usize), Malformed> {
-    let mut reader = Reader { text, at: 0 };
-    reader.skip_space();
-    let value = reader.value(0)?;
-    Ok((value, reader.at))
+    Reader { text, at: 0, comments: false }.first()
 }
 
-/// Reads a text that is one JSON value and nothing else but whitespace.
+/// Reads a text that is one JSON value and nothing after it but whitespace. Before and inside the value there may be
+/// comments, as Avro allows.
 pub(crate) fn read_whole(text: &str) -> Result<Value, Malformed> {
-    let (value, end) = read(text)?;
+    let (value, end) = Reader { text, at: 0, comments: true }.first()?;
     let rest = text.get(end..).unwrap_or("");
     match rest.find(|c: char| !matches!(c, ' ' | '\t' | '\n' | '\r')) {
         None => Ok(value),
@@ -280,6 +278,8 @@ pub(crate) fn read_whole(text: &str) -> Result<Value, Malformed> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Whether `//` and `/* */` count as whitespace.
+    comments: bool,
 }
 
 impl Reader<'_> {
@@ -287,9 +287,27 @@ impl Reader<'_> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    fn first(mut self) -> Result<(Value, usize), Malformed> {
+        self.skip_space();
+        let value = self.value(0)?;
+        Ok((value, self.at))
+    }
+
     fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+        loop {
+            while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+                self.at += 1;
+            }
+            let rest = self.text.get(self.at..).unwrap_or("");
+            let length = match (rest.get(..2), self.comments) {
+                (Some("//"), true) => rest.find('\n').unwrap_or(rest.len()),
+                (Some("/*"), true) => match rest.find("*/") {
+                    Some(end) => end + 2,
+                    None => return,
+                },
+                _ => return,
+            };
+            self.at += length;
         }
     }
 
@@ -551,6 +569,15 @@ mod tests {
         assert_eq!(print("01"), "not JSON: the text ends where a number without leading zeros is expected at 2");
         assert_eq!(print("\"\\x\""), "not JSON: found 'x' where an escape such as \\n is expected at 2");
         assert_eq!(print("\u{feff}1"), "not JSON: found '\\u{feff}' where a value is expected at 0");
+    }
+
+    #[test]
+    fn comments_are_whitespace_where_they_are_allowed() {
+        let text = "// a\n{ /* b */ \"a\": // c\n 1 }";
+        assert_eq!(print(text), r#"{"a":1}"#);
+        assert_eq!(read(text).unwrap_err().message, "not JSON: found '/' where a value is expected");
+        assert_eq!(print("1 // d"), "text after the end of the schema at 2");
+        assert_eq!(print("/* no end"), "not JSON: found '/' where a value is expected at 0");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::functions::AGGREGATES;
 use super::nulls::{Facts, nullable};
 use super::query::{Aggregate, AggregateFunction};
 use super::relations::schema_of;
+use super::show;
 use super::types::{Family, family};
 
 /// The aggregate function of that name.
@@ -133,7 +134,7 @@ impl Grouping {
     fn add(&mut self, expr: &Expr, data_type: DataType, nullable: bool) -> Column {
         let column = match expr {
             Expr::Column(column) => Column::new(column.relation.clone(), column.name.clone()),
-            other => Column::new_unqualified(other.human_display().to_string()),
+            other => Column::new_unqualified(show::sql(other)),
         };
         if !nullable {
             self.facts.insert(column.clone());

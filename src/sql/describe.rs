@@ -4,6 +4,7 @@ use std::fmt;
 
 use datafusion_expr::Expr;
 
+use super::show;
 use super::query::{Aggregate, AggregateFunction, Changes, JoinKind, Node, On, Query};
 use crate::model::product::Shape;
 use crate::model::row::{RowType, type_name};
@@ -42,7 +43,7 @@ impl Query {
                 writeln!(f, "{indent}  event time: {time}, disorder {} ms", input.disorder_ms)
             }
             Node::Filter { input, predicate } => {
-                writeln!(f, "{indent}filter [{changes}]: {}", predicate.human_display())?;
+                writeln!(f, "{indent}filter [{changes}]: {}", show::sql(predicate))?;
                 self.node(f, input, depth + 1)
             }
             Node::Project { input, columns, schema, .. } => {
@@ -72,7 +73,7 @@ impl Query {
             }
             Node::Aggregate { input, group, aggregates, .. } => {
                 let aggregates: Vec<String> = aggregates.iter().map(aggregate).collect();
-                let group: Vec<String> = group.iter().map(|e| e.human_display().to_string()).collect();
+                let group: Vec<String> = group.iter().map(show::sql).collect();
                 writeln!(f, "{indent}aggregate [{changes}]: {} by {}", aggregates.join(", "), group.join(", "))?;
                 self.node(f, input, depth + 1)
             }
@@ -104,7 +105,7 @@ fn columns(row_type: &RowType) -> String {
 fn named(expr: &Expr, name: &str) -> String {
     match expr {
         Expr::Column(column) if column.name == name => column.flat_name(),
-        other => format!("{} AS {name}", other.human_display()),
+        other => format!("{} AS {name}", show::sql(other)),
     }
 }
 
@@ -116,8 +117,8 @@ fn kind_name(kind: JoinKind) -> &'static str {
 }
 
 fn condition(on: &[On], residual: Option<&Expr>) -> String {
-    let equal = on.iter().map(|on| format!("{} = {}", on.left.human_display(), on.right.human_display()));
-    let residual = residual.map(|expr| expr.human_display().to_string());
+    let equal = on.iter().map(|on| format!("{} = {}", show::sql(&on.left), show::sql(&on.right)));
+    let residual = residual.map(show::sql);
     equal.chain(residual).collect::<Vec<_>>().join(" AND ")
 }
 
@@ -132,7 +133,7 @@ fn aggregate(aggregate: &Aggregate) -> String {
         AggregateFunction::Avg => "avg",
     };
     match &aggregate.argument {
-        Some(argument) => format!("{name}({})", argument.human_display()),
+        Some(argument) => format!("{name}({})", show::sql(argument)),
         None => format!("{name}(*)"),
     }
 }

@@ -202,6 +202,7 @@ pub(crate) fn plan(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
     let expr = expr.transform_up(|e| rounded_integer(e, schema))?.data;
     check_types(&expr, schema)?;
     let expr = expr.rewrite(&mut TypeCoercionRewriter::new(schema))?.data;
+    let expr = expr.transform_up(|e| folded_cast(e, schema))?.data;
     expr.get_type(schema)?;
     Ok(expr)
 }
@@ -220,6 +221,20 @@ fn rounded_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// A literal in the type that it is cast to. Errors: a cast that can't be, of the literal or of any value.
+fn folded_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::Cast(cast) = &expr else { return Ok(Transformed::no(expr)) };
+    let to = cast.field.data_type();
+    if let Expr::Literal(value, _) = cast.expr.as_ref() {
+        return Ok(Transformed::yes(Expr::Literal(value.cast_to(to)?, None)));
+    }
+    let from = cast.expr.get_type(schema)?;
+    if from != *to && !arrow::compute::can_cast_types(&from, to) {
+        return plan_err!("{} can't be cast to {}", type_name(&from), type_name(to));
+    }
+    Ok(Transformed::no(expr))
 }
 
 /// Refuses comparisons that DataFusion would make possible by turning text into numbers, or numbers into text.

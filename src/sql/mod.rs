@@ -27,6 +27,7 @@ mod refuse;
 mod relations;
 mod result;
 mod select;
+mod show;
 mod text;
 mod types;
 

@@ -22,6 +22,7 @@ use super::parse::name_of;
 use super::query::{Changes, Node};
 use super::refuse;
 use super::relations::{Relations, schema_of};
+use super::show;
 use super::types::{Family, family, kept};
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::{ROWTIME, type_name};

@@ -308,8 +308,13 @@ impl Client {
 
     /// Lets the library empty its queue of things that it would tell by callbacks that are not set.
     pub(super) fn tidy(&self) {
+        self.tidy_for(Duration::ZERO);
+    }
+
+    /// The same, waiting for such things so long.
+    pub(super) fn tidy_for(&self, timeout: Duration) {
         // SAFETY: the client is alive.
-        unsafe { sys::rd_kafka_poll(self.rk(), 0) };
+        unsafe { sys::rd_kafka_poll(self.rk(), millis(timeout)) };
     }
 
     /// The first fatal error of the client, if there was one.

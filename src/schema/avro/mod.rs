@@ -369,6 +369,11 @@ impl Reader {
             },
         };
         check_name(name, object.get("name").unwrap_or(value))?;
+        let default = object.get("default").cloned();
+        let default = match (default, self.types.get(id).map(|found| &found.kind)) {
+            (Some(default), Some(Kind::Primitive(Primitive::Float | Primitive::Double))) => Some(floating_default(default)?),
+            (default, _) => default,
+        };
         let mut aliases: Vec<String> = read_aliases(object)?.into_iter().map(|(alias, _)| alias).collect();
         aliases.sort();
         aliases.dedup();
@@ -376,7 +381,7 @@ impl Reader {
             name: name.to_owned(),
             id,
             doc: optional_text(object, "doc").map(str::to_owned),
-            default: object.get("default").cloned(),
+            default,
             order,
             aliases,
             properties: properties(object, &FIELD_KEYS),
@@ -453,6 +458,24 @@ fn read_aliases(object: &Object) -> Read<Vec<(String, &Value)>> {
         .collect()
 }
 
+/// The default of a float or double may be written as a string, which must then be a number.
+fn floating_default(mut default: Value) -> Read<Value> {
+    let Some(text) = default.as_str().map(str::trim) else { return Ok(default) };
+    let unsigned = text.trim_start_matches(['-', '+']);
+    if matches!(unsigned, "NaN" | "Infinity") {
+        return Ok(default);
+    }
+    let digits = text.trim_end_matches(['f', 'F', 'd', 'D']);
+    let number = digits.parse::<f64>().ok().filter(|_| unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
+    match number {
+        Some(number) => {
+            default.data = text::read(&format!("{number:?}")).map_or(default.data, |(value, _)| value.data);
+            Ok(default)
+        }
+        None => wrong(format!("the default {text:?} is no number"), &default),
+    }
+}
+
 /// Names are made of letters, digits and underscores, and do not begin with a digit. Letters of any script count.
 fn check_name(name: &str, at: &Value) -> Read<()> {
     let letter = |c: char| c == '_' || (c.is_alphabetic() && u32::from(c) < 0x1_0000);
@@ -503,6 +526,10 @@ mod tests {
             (r#"{"type":"fixed","name":"F","size":-1}"#, "fixed \"F\" needs a \"size\" in bytes @ -1"),
             (r#"{"type":"enum","name":"E","symbols":["A","A"]}"#, "symbol \"A\" stands twice in enum \"E\" @ \"A\""),
             (
+                r#"{"type":"record","name":"R","fields":[{"name":"a","type":"double","default":"x"}]}"#,
+                "the default \"x\" is no number @ \"x\"",
+            ),
+            (
                 r#"{"type":"enum","name":"E","symbols":["A"],"default":"B"}"#,
                 "the default \"B\" is no symbol of enum \"E\" @ \"B\"",
             ),
@@ -516,6 +543,7 @@ mod tests {
         for text in [
             r#"{"type":"record","name":"R","namespace":"a..b","fields":[{"name":"a","type":"int","default":"x"}]}"#,
             r#"{"type":"enum","name":"E","symbols":[]}"#,
+            r#"{"type":"record","name":"R","fields":[{"name":"a","type":"double","default":"1.5"}]} "#,
             r#"{"type":"record","name":"Tree","fields":[{"name":"next","type":["null","Tree"]}]}"#,
         ] {
             assert_eq!(error(text), "fine", "{text}");

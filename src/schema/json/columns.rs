@@ -1,9 +1,10 @@
 //! The columns of a JSON Schema's records.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::Json;
-use super::model::{Criterion, Id, ObjectShape, Shape};
+use super::model::{Criterion, Id, Model, ObjectShape, Shape};
 use crate::model::product::Format;
 use crate::model::row::{DataType, Field, RowType};
 use crate::schema::avro::map_of;
@@ -24,6 +25,26 @@ type Known = Result<Option<Column>, String>;
 impl Json {
     /// The columns of the object; none, and the reason, when it is no object with properties.
     pub(in crate::schema) fn columns(&self) -> Columns {
+        Walk { model: &self.model, steps: Cell::new(0) }.columns()
+    }
+
+    /// The type of a schema that is no object with properties.
+    pub(in crate::schema) fn bare(&self) -> Option<(DataType, bool)> {
+        Walk { model: &self.model, steps: Cell::new(0) }.bare()
+    }
+}
+
+/// A walk over a schema's nodes.
+struct Walk<'a> {
+    model: &'a Model,
+    steps: Cell<usize>,
+}
+
+/// How many nodes a walk may visit, again and again if they refer to each other.
+const MAX_STEPS: usize = 50_000;
+
+impl Walk<'_> {
+    fn columns(&self) -> Columns {
         let mut columns = Columns {
             format: Format::Json,
             row_type: RowType::empty(),
@@ -58,8 +79,7 @@ impl Json {
         columns
     }
 
-    /// The type of a schema that is no object with properties.
-    pub(in crate::schema) fn bare(&self) -> Option<(DataType, bool)> {
+    fn bare(&self) -> Option<(DataType, bool)> {
         match self.objects(self.model.root, 0, &mut Vec::new()) {
             Ok(()) => None,
             Err(_) => self.typed(self.model.root, 0).ok(),
@@ -69,8 +89,8 @@ impl Json {
     /// The objects that together are a schema's records: one, or the parts of an `allOf`.
     fn objects<'a>(&'a self, id: Id, depth: usize, out: &mut Vec<&'a ObjectShape>) -> Result<(), String> {
         let not_an_object = |what: &str| Err(format!("the schema is {what}, not an object with properties"));
-        if depth > MAX_NESTING {
-            return not_an_object("nested too deep");
+        if depth > MAX_NESTING || !self.step() {
+            return not_an_object("one that contains itself or nests too deep");
         }
         match self.model.shape(id) {
             Shape::Reference { .. } if self.model.target(id) != id => self.objects(self.model.target(id), depth + 1, out),
@@ -102,6 +122,12 @@ impl Json {
         }
     }
 
+    /// Counts a visit; false when there were too many.
+    fn step(&self) -> bool {
+        self.steps.set(self.steps.get() + 1);
+        self.steps.get() <= MAX_STEPS
+    }
+
     fn typed(&self, id: Id, depth: usize) -> Result<(DataType, bool), String> {
         match self.column(id, depth)? {
             Some(Column { data_type: Some(data_type), nullable }) => Ok((data_type, nullable)),
@@ -111,7 +137,7 @@ impl Json {
     }
 
     fn column(&self, id: Id, depth: usize) -> Known {
-        if depth > MAX_COLUMN_DEPTH {
+        if depth > MAX_COLUMN_DEPTH || !self.step() {
             return Err("it contains itself or nests too deep".into());
         }
         let of = |data_type| Ok(Some(Column { data_type: Some(data_type), nullable: false }));

@@ -4,7 +4,8 @@
 //! registry also names but takes as compatible are not. A schema of the old side that is compared already, further out,
 //! is not compared again, which ends recursion.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use super::Json;
 use super::model::{ArrayShape, Criterion, Id, Model, Numeric, ObjectShape, Shape, Text};
@@ -12,11 +13,19 @@ use crate::schema::text::{MAX_NESTING, Number};
 use crate::schema::{Finding, UNDECIDED};
 
 /// How many pairs of schemas are compared before the whole is called undecided.
-const MAX_PAIRS: usize = 500_000;
+const MAX_PAIRS: usize = 200_000;
 
 /// Why `reader` does not take all that `writer` takes; empty when it does.
 pub(in crate::schema) fn incompatibilities(reader: &Json, writer: &Json) -> Vec<Finding> {
-    let mut check = Check { open: HashSet::new(), path: Vec::new(), found: Vec::new(), pairs: 0, depth: 0, stopped: None };
+    let mut check = Check {
+        open: HashSet::new(),
+        branches: HashMap::new(),
+        path: Vec::new(),
+        found: Vec::new(),
+        pairs: 0,
+        depth: 0,
+        stopped: None,
+    };
     check.compare(Some(At::root(writer)), Some(At::root(reader)));
     match check.stopped {
         Some(message) => vec![Finding { kind: UNDECIDED, path: String::new(), message }],
@@ -57,6 +66,8 @@ impl<'a> At<'a> {
 struct Check {
     /// Schemas of the old side that are being compared.
     open: HashSet<(usize, Id)>,
+    /// Branches of combinations, each kind once.
+    branches: HashMap<(usize, Id), Rc<[Id]>>,
     path: Vec<String>,
     found: Vec<Finding>,
     pairs: usize,
@@ -173,7 +184,7 @@ impl Check {
         if criterion != after && !extended {
             return self.report("COMBINED_TYPE_CHANGED");
         }
-        let (olds, news) = (distinct(old.model, branches), distinct(new.model, new_branches));
+        let (olds, news) = (self.distinct(old, branches), self.distinct(new, new_branches));
         if olds.len() < news.len() && *after == Criterion::All {
             self.report("PRODUCT_TYPE_EXTENDED");
         }
@@ -190,6 +201,15 @@ impl Check {
         if largest_matching(&edges, news.len()) < olds.len().min(news.len()) {
             self.report("COMBINED_TYPE_SUBSCHEMAS_CHANGED");
         }
+    }
+
+    /// Branches that print alike count once.
+    fn distinct(&mut self, at: At<'_>, branches: &[Id]) -> Rc<[Id]> {
+        let known = self.branches.entry(at.identity()).or_insert_with(|| {
+            let mut seen = HashSet::new();
+            branches.iter().copied().filter(|id| seen.insert(at.model.print(*id))).collect()
+        });
+        known.clone()
     }
 
     fn texts(&mut self, before: &Text, after: &Text) {
@@ -420,12 +440,6 @@ impl Check {
 
 fn open(object: &ObjectShape) -> bool {
     object.patterns.is_empty() && object.additional_schema.is_none() && object.additional
-}
-
-/// Branches that print alike count once.
-fn distinct(model: &Model, branches: &[Id]) -> Vec<Id> {
-    let mut seen = HashSet::new();
-    branches.iter().copied().filter(|id| seen.insert(model.print(*id))).collect()
 }
 
 /// How many rows can be paired with a column each, at most.

@@ -128,7 +128,7 @@ impl<'a> Loader<'a> {
             Data::Bool(false) => self.model.add(Node::new(Shape::False)),
             Data::Object(object) => {
                 let base = self.base_of(value, scope)?;
-                self.object_schema(object, value, &Scope { base, ..scope.clone() })?
+                self.object_schema(object, &Scope { base, ..scope.clone() })?
             }
             _ => return wrong(format!("a schema is an object or a boolean, not {}", value.kind()), value, scope),
         };
@@ -147,7 +147,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn object_schema(&mut self, object: &'a Object, value: &'a Value, scope: &Scope<'a>) -> Read<Id> {
+    fn object_schema(&mut self, object: &'a Object, scope: &Scope<'a>) -> Read<Id> {
+        self.check_annotations(object, scope)?;
         let mut keywords = Keywords { object, taken: HashSet::new() };
         if let Some(reference) = keywords.take("$ref") {
             return self.reference(reference, &keywords, scope);
@@ -177,7 +178,6 @@ impl<'a> Loader<'a> {
             shapes.push(self.typed(kind, &mut keywords, scope)?);
         }
         self.untyped(&mut keywords, scope, &mut shapes)?;
-        self.check_annotations(object, value, scope)?;
         let shape = match shapes.len() {
             0 => Shape::Empty,
             1 => shapes.remove(0),
@@ -191,7 +191,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Titles and the like must have their types, too.
-    fn check_annotations(&self, object: &Object, _at: &Value, scope: &Scope<'_>) -> Read<()> {
+    fn check_annotations(&self, object: &Object, scope: &Scope<'_>) -> Read<()> {
         for key in [self.draft.id_keyword(), "title", "description"] {
             if let Some(value) = object.get(key).filter(|value| value.as_str().is_none()) {
                 return wrong(format!("{key:?} is a string"), value, scope);
