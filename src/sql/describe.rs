@@ -4,8 +4,8 @@ use std::fmt;
 
 use datafusion_expr::Expr;
 
-use super::show;
 use super::query::{Aggregate, AggregateFunction, Changes, JoinKind, Node, On, Query};
+use super::show;
 use crate::model::product::Shape;
 use crate::model::row::{RowType, type_name};
 
