@@ -1,0 +1,1 @@
+SELECT pair FROM conversions WHERE surplus >= {{ min_surplus }}

@@ -1,0 +1,2 @@
+SELECT 1
+FROM x WHERE y > {{ nothing.at.all }}
