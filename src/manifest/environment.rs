@@ -19,8 +19,11 @@ pub struct Overrides {
     pub registry: Option<String>,
 }
 
+/// Looks up an environment variable.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Replaces each `${NAME}` of a text; without `lookup`, a text that has one is unknown.
-pub(super) fn expand(text: &str, lookup: Option<&dyn Fn(&str) -> Option<String>>) -> Rewritten {
+pub(super) fn expand(text: &str, lookup: Option<Lookup<'_>>) -> Rewritten {
     if !text.contains("${") {
         return Rewritten::Same;
     }
@@ -153,9 +156,6 @@ impl Reading<'_> {
         if let Err(help) = check_url(&registry.url) {
             let message = "`spec.registry.url` is not an address of a registry".into();
             let place = declared.place("/spec/registry/url");
-            if registry.url.contains('@') {
-                self.secrets.entry(place.file.clone()).or_default().push(place.start..place.end);
-            }
             self.error(codes::BAD_ADDRESS, place, message, help);
         }
         let basic = match &registry.basic {

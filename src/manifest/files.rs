@@ -31,8 +31,10 @@ pub trait Files {
 /// A file that a manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
-    /// To open it, and to show it: the manifest's folder and the name together, without needless `..`.
-    pub(super) path: PathBuf,
+    /// To open it.
+    pub(super) open: PathBuf,
+    /// To show it: the manifest's folder and the name together, without needless `..`.
+    pub(super) shown: PathBuf,
     /// Relative to the project root.
     pub(super) below_root: PathBuf,
 }
@@ -82,7 +84,8 @@ pub(super) fn named(name: &str, manifest: &Path, folder: &Path, root: &Path) -> 
         }
     }
     let below_root = here.strip_prefix(root).map_err(|_| Refused::Outside)?.to_path_buf();
-    Ok(Named { path: tidy(&manifest.parent().unwrap_or(Path::new("")).join(path)), below_root })
+    let shown = tidy(&manifest.parent().unwrap_or(Path::new("")).join(path));
+    Ok(Named { open: here, shown, below_root })
 }
 
 /// The path without `.` and without `x/..`; leading `..` stay.
@@ -127,7 +130,7 @@ mod tests {
 
     fn name(name: &str) -> Result<(String, String), Refused> {
         let named = named(name, Path::new("products/a/x.yaml"), Path::new("/p/products/a"), Path::new("/p"))?;
-        Ok((named.path.display().to_string(), named.below_root.display().to_string()))
+        Ok((named.shown.display().to_string(), named.below_root.display().to_string()))
     }
 
     #[test]

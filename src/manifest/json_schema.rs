@@ -43,8 +43,11 @@ pub fn json_schema() -> Value {
     })
 }
 
-/// Each kind with the schemas of its `metadata` and `spec`, and the definitions they refer to.
-pub(super) fn parts() -> (Vec<(Kind, Value, Value)>, Map<String, Value>) {
+/// A kind with the schemas of its `metadata` and `spec`.
+pub(super) type KindSchema = (Kind, Value, Value);
+
+/// Each kind's schemas, and the definitions they refer to.
+pub(super) fn parts() -> (Vec<KindSchema>, Map<String, Value>) {
     let mut generator = SchemaSettings::draft07().into_generator();
     let metadata = reference::<document::Metadata>(&mut generator);
     let mut kinds = Vec::new();

@@ -128,14 +128,14 @@ fn text_file(
 ) -> Option<(Arc<str>, Arc<str>)> {
     let named = reading.named(declared, name, pointer)?;
     let place = declared.place(pointer);
-    let ends = named.path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e));
+    let ends = named.open.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e));
     if !ends {
         let endings: Vec<String> = endings.iter().map(|e| format!(".{e}")).collect();
         let message = format!("the file does not end in {}", endings.join(", "));
         reading.error(codes::BAD_VALUE, place, message, "other files are not opened here; rename it");
         return None;
     }
-    reading.text(&named.path, MAX_TEXT, Some(&place))
+    reading.text(&named.open, &named.shown, MAX_TEXT, Some(&place))
 }
 
 fn origin(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>, templates: Option<&Templates>) -> Option<Origin> {
@@ -180,10 +180,9 @@ fn inline_sql(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec
     let text: Arc<str> = sql.into();
     let rendered = declared.walked.rewritten.contains("/spec/derivation/sql");
     let node = ["spec", "derivation", "sql"].iter().try_fold(&declared.document.node, |node, step| node.get(step));
-    if let (false, Some(node), Some(manifest)) = (rendered, node, reading.texts.get(&file)) {
-        if let Some(starts) = line_starts(manifest, node) {
-            return SqlText { text, origin: SqlOrigin::Lines { file, starts } };
-        }
+    let starts = node.filter(|_| !rendered).and_then(|node| line_starts(reading.texts.get(&file)?, node));
+    if let Some(starts) = starts {
+        return SqlText { text, origin: SqlOrigin::Lines { file, starts } };
     }
     let how = if rendered { ", rendered" } else { "" };
     let file: Arc<str> = format!("{file} (SQL of {}{how})", declared.metadata.name).into();
@@ -254,7 +253,7 @@ fn replay(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>, s
     let pointer = "/spec/source/replay/file";
     let named = reading.named(declared, &spec.file, pointer)?;
     let at_ms = spec.at.as_ref().map(|at| at.0);
-    let head = reading.files.canonical(&named.path).and_then(|path| Ok((path, reading.files.head(&named.path, HEAD)?)));
+    let head = reading.files.canonical(&named.open).and_then(|path| Ok((path, reading.files.head(&named.open, HEAD)?)));
     match head {
         Ok((path, head)) => Some(Replay {
             path,
@@ -266,7 +265,7 @@ fn replay(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>, s
         }),
         Err(error) => {
             let code = if files::is_outside(&error) { codes::OUTSIDE } else { codes::UNREADABLE };
-            let message = format!("{}: {}", named.path.display(), files::trouble(&error));
+            let message = format!("{}: {}", named.shown.display(), files::trouble(&error));
             reading.error(code, declared.place(pointer), message, "paths are relative to the manifest's own folder");
             None
         }

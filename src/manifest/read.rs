@@ -146,7 +146,7 @@ impl<'a> Reading<'a> {
     }
 
     fn documents_of(&mut self, path: PathBuf, documents: &mut Vec<Document>) {
-        let Some((file, text)) = self.text(&path, yaml::MAX_BYTES, None) else { return };
+        let Some((file, text)) = self.text(&path, &path, yaml::MAX_BYTES, None) else { return };
         self.order.push(file.clone());
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = match self.files.canonical(folder) {
@@ -199,9 +199,9 @@ impl<'a> Reading<'a> {
         found
     }
 
-    /// A text file, kept for showing places in it. `from` is where it is named.
-    pub(super) fn text(&mut self, path: &Path, limit: u64, from: Option<&Place>) -> Option<(Arc<str>, Arc<str>)> {
-        let file: Arc<str> = path.display().to_string().into();
+    /// A text file, kept under the name that is shown, for showing places in it. `from` is where it is named.
+    pub(super) fn text(&mut self, path: &Path, shown: &Path, limit: u64, from: Option<&Place>) -> Option<(Arc<str>, Arc<str>)> {
+        let file: Arc<str> = shown.display().to_string().into();
         if let Some(text) = self.texts.get(&file) {
             return Some((file.clone(), text.clone()));
         }

@@ -264,7 +264,12 @@ impl Walk<'_> {
         for entry in entries {
             let value = match known.fields.get(&entry.key) {
                 Some(field) => self.inside(&entry.key, |walk| walk.value(&field.takes, &entry.node, &entry.key_bytes)),
-                None => self.unknown_field(known, entry),
+                None => {
+                    if known.secret {
+                        self.walked.secrets.push(entry.node.bytes.clone());
+                    }
+                    self.unknown_field(known, entry)
+                }
             };
             match (&mut map, value) {
                 (Some(map), Some(value)) => _ = map.insert(entry.key.clone(), value),
@@ -333,6 +338,9 @@ impl Walk<'_> {
     }
 
     fn scalar(&mut self, takes: &Type, node: &Node, scalar: &Scalar, shown: &Range<usize>) -> Option<Json> {
+        if has_credentials(&scalar.text) {
+            self.walked.secrets.push(node.bytes.clone());
+        }
         let rewritten = match takes {
             Type::Text { per_record: true } => Rewritten::Same,
             _ => (self.rewrite)(&scalar.text),
@@ -480,6 +488,11 @@ impl Walk<'_> {
         self.complain(codes::WRONG_TYPE, shown, message, help);
         None
     }
+}
+
+/// Whether a text is a URL with a user's name or password in it.
+fn has_credentials(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')))
 }
 
 /// A text's first line, at most 40 characters of it.
