@@ -70,7 +70,8 @@ fn another_root(seen: &ProductEntry, wanted: &ProductEntry, facts: &ProductFacts
     part.findings.push(finding(codes::OTHER_ROOT, Weight::Warning, message, help, facts.place("")));
 }
 
-/// What the product owned before and no longer declares, as long as it exists and nobody else declares it.
+/// What the product owned before and no longer declares, as long as it exists. Another product that declares it now does
+/// not get it by that.
 pub(super) fn former(world: &World<'_>, name: &str) -> Owned {
     let catalog = &world.observed.catalog;
     let mut owned = Owned::default();
@@ -78,8 +79,10 @@ pub(super) fn former(world: &World<'_>, name: &str) -> Owned {
         owned.extend(before);
     }
     let (desired, observed) = (world.desired, world.observed);
-    owned.topics.retain(|topic, _| !desired.topics.contains_key(topic) && observed.topics.contains_key(topic));
-    owned.subjects.retain(|subject| !desired.subjects.contains_key(subject) && observed.subjects.contains_key(subject));
+    let declares_topic = |topic: &String| desired.topics.get(topic).is_some_and(|t| t.product.as_deref() == Some(name));
+    let declares_subject = |subject: &String| desired.subjects.get(subject).is_some_and(|s| s.product == name);
+    owned.topics.retain(|topic, _| !declares_topic(topic) && exists(observed.topics.get(topic)));
+    owned.subjects.retain(|subject| !declares_subject(subject) && exists(observed.subjects.get(subject)));
     owned
 }
 

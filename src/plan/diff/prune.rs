@@ -12,10 +12,11 @@ use crate::plan::step::{Action, NoLongerDeclared, Operation, Resource, Risk, Ris
 pub(super) fn prune(world: &World<'_>) -> (Part, Vec<NoLongerDeclared>) {
     let mut part = Part::default();
     let mut listed = Vec::new();
-    for (name, entry) in &world.observed.catalog.products {
-        if entry.root == world.desired.root && !world.desired.products.contains_key(name) {
-            listed.push(product(world, name, entry, &mut part));
+    for gone in going(world) {
+        if gone.kept.is_none() {
+            part.steps.extend(deletions(world, gone.name, gone.entry, &gone.resources));
         }
+        listed.push(NoLongerDeclared { product: gone.name.to_owned(), resources: gone.resources, kept: gone.kept });
     }
     for (name, intent) in &world.observed.catalog.intents {
         let published = world.observed.catalog.products.contains_key(name);
@@ -30,17 +31,41 @@ pub(super) fn prune(world: &World<'_>) -> (Part, Vec<NoLongerDeclared>) {
     (part, listed)
 }
 
-fn product(world: &World<'_>, name: &str, entry: &ProductEntry, part: &mut Part) -> NoLongerDeclared {
-    let mut owned = entry.owned.clone();
-    if let Some(intent) = world.observed.catalog.intents.get(name) {
-        owned.extend(&intent.owned);
+/// A product that is no longer declared.
+struct Gone<'a> {
+    name: &'a str,
+    entry: &'a ProductEntry,
+    resources: Vec<ResourceId>,
+    /// Why it stays.
+    kept: Option<String>,
+}
+
+/// The products that are no longer declared. One that stays keeps what it reads.
+fn going<'a>(world: &'a World<'_>) -> Vec<Gone<'a>> {
+    let catalog = &world.observed.catalog;
+    let undeclared =
+        |name: &str, entry: &ProductEntry| entry.root == world.desired.root && !world.desired.products.contains_key(name);
+    let mut all: Vec<Gone<'a>> = Vec::new();
+    for (name, entry) in catalog.products.iter().filter(|(name, entry)| undeclared(name, entry)) {
+        let mut owned = entry.owned.clone();
+        if let Some(intent) = catalog.intents.get(name) {
+            owned.extend(&intent.owned);
+        }
+        let resources = remaining(world, name, &owned);
+        let kept = why_kept(world, name, entry, &resources);
+        all.push(Gone { name, entry, resources, kept });
     }
-    let resources = remaining(world, name, &owned);
-    let kept = why_kept(world, name, entry, &resources);
-    if kept.is_none() {
-        part.steps.extend(deletions(world, name, entry, &resources));
+    loop {
+        let staying: Vec<(&str, &ProductEntry)> =
+            all.iter().filter(|gone| gone.kept.is_some()).map(|gone| (gone.name, gone.entry)).collect();
+        let reads = |gone: &Gone<'_>| staying.iter().find(|(_, entry)| entry.lineage.inputs.iter().any(|i| i == gone.name));
+        let saved = all.iter().enumerate().filter(|(_, gone)| gone.kept.is_none());
+        let found = saved.filter_map(|(at, gone)| Some((at, reads(gone)?.0.to_owned()))).next();
+        let Some((at, reader)) = found else { return all };
+        if let Some(gone) = all.get_mut(at) {
+            gone.kept = Some(format!("product {reader}, which stays, reads it"));
+        }
     }
-    NoLongerDeclared { product: name.to_owned(), resources, kept }
 }
 
 /// Of what a product owned, what exists and nobody else declares.
