@@ -76,6 +76,10 @@ pub fn bind(mesh: &Mesh) -> (Bound, Diagnostics) {
     let mut reads = BTreeMap::new();
     for product in mesh.products.values() {
         reads.insert(product.name.clone(), inputs(mesh, product));
+        binding.relations.names.push(product.relation());
+        if let Some((contract, columns)) = binding.declared(product) {
+            binding.publish(product, contract, columns);
+        }
     }
     binding.bound.reads =
         reads.iter().filter(|(_, r)| !r.is_empty()).map(|(name, r)| (name.clone(), r.keys().cloned().collect())).collect();
@@ -115,17 +119,22 @@ struct Binding {
     diagnostics: Diagnostics,
 }
 
-/// The relations that are known so far, by product.
+/// The relations that are known so far, by product: those that are declared from the start, those that are inferred as
+/// soon as their query is bound.
 #[derive(Default)]
-struct Known(BTreeMap<String, Arc<Relation>>);
+struct Known {
+    relations: BTreeMap<String, Arc<Relation>>,
+    /// Of all products.
+    names: Vec<String>,
+}
 
 impl Relations for Known {
     fn find(&self, name: &str) -> Option<Arc<Relation>> {
-        self.0.get(name).or_else(|| self.0.get(&name.replace('_', "-"))).cloned()
+        self.relations.get(name).or_else(|| self.relations.get(&name.replace('_', "-"))).cloned()
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.keys().map(|name| name.replace('-', "_")).collect()
+        self.names.clone()
     }
 }
 
@@ -170,8 +179,9 @@ impl Binding {
     fn product(&mut self, product: &Product, inputs: &BTreeMap<String, Place>) {
         let declared = self.declared(product);
         let query = match product.derivation() {
-            Some(derivation) => self.query(product, derivation, inputs),
-            None => None,
+            // What stands in a circle is wrong already.
+            Some(derivation) if !self.bound.broken.contains_key(&product.name) => self.query(product, derivation, inputs),
+            _ => None,
         };
         let contract = match (declared, &query) {
             (Some(declared), query) => {
@@ -184,15 +194,17 @@ impl Binding {
             (None, _) => None,
         };
         match contract {
-            Some((contract, columns)) => {
-                self.relations.0.insert(product.name.clone(), Arc::new(relation(product, &contract, columns)));
-                self.bound.contracts.insert(product.name.clone(), contract);
-            }
+            Some((contract, columns)) => self.publish(product, contract, columns),
             None => self.without_contract(product),
         }
         if let Some(query) = query {
             self.bound.queries.insert(product.name.clone(), query);
         }
+    }
+
+    fn publish(&mut self, product: &Product, contract: ProductContract, columns: Columns) {
+        self.relations.relations.insert(product.name.clone(), Arc::new(relation(product, &contract, columns)));
+        self.bound.contracts.insert(product.name.clone(), contract);
     }
 
     /// The contract that the manifest declares. What is wrong with its text the manifests' diagnostics have said.
@@ -206,7 +218,7 @@ impl Binding {
     }
 
     fn query(&mut self, product: &Product, derivation: &Derivation, inputs: &BTreeMap<String, Place>) -> Option<Query> {
-        let unknown = inputs.iter().find(|(input, _)| !self.relations.0.contains_key(*input));
+        let unknown = inputs.iter().find(|(input, _)| !self.relations.relations.contains_key(*input));
         if let Some((input, place)) = unknown {
             // Said where it went wrong; here it only follows.
             let reason = Diagnostic::error(

@@ -178,10 +178,16 @@ fn step_lines(step: &Step) -> Vec<String> {
     if let (Action::Update, Some(Resource::Subject { text: from, .. }), Some(Resource::Subject { text: to, .. })) =
         (step.action, &step.from, &step.to)
     {
-        lines.extend(line_diff(from, to));
+        lines.extend(line_diff(&laid_out(from), &laid_out(to)));
     }
     lines.extend(step.risk.reasons.iter().map(|reason| format!("!   {}: {reason}", step.risk.level.name())));
     lines
+}
+
+/// A schema's text in lines, whoever has taken the white space away; Avro and JSON Schema are both JSON.
+fn laid_out(text: &str) -> String {
+    let tree = serde_json::from_str::<serde_json::Value>(text).ok();
+    tree.and_then(|tree| serde_json::to_string_pretty(&tree).ok()).unwrap_or_else(|| text.to_owned())
 }
 
 /// The lines that only one of two texts has, as far as they are few.

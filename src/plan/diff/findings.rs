@@ -18,15 +18,17 @@ pub(super) fn add(world: &World<'_>, all: &mut Part) {
     }
 }
 
-/// A derivation that can't be bound, and everybody downstream of it.
+/// A derivation that no longer fits what it reads, and everybody downstream of it. What only follows from another is
+/// named there, and a circle by its own diagnostic.
 fn broken(world: &World<'_>, name: &str, facts: &ProductFacts) -> Option<Finding> {
-    let first = facts.broken.first().filter(|_| !facts.inputs.is_empty())?;
+    let own = |code| code != codes::UNBOUND && code != codes::CYCLE;
+    let first = facts.broken.iter().find(|d| own(d.code)).filter(|_| !facts.inputs.is_empty())?;
     let downstream = world.desired.downstream(name);
     let message = match downstream.as_slice() {
-        [] => format!("{name} would break: {}", first.message),
-        readers => format!("{name} would break, and what reads it ({}): {}", readers.join(", "), first.message),
+        [] => format!("{name} breaks: {}", first.message),
+        readers => format!("{name} breaks, and with it what reads it ({}): {}", readers.join(", "), first.message),
     };
-    let help = "give its input the column back, or change its query first and talk to the owners";
+    let help = "if the contract of what it reads has changed, give it back what is missing, or change this query first; talk to the owners";
     let mut finding = finding(codes::BREAKS_DOWNSTREAM, Weight::Error, message, help, first.place.clone());
     finding.affected = world.desired.affected(std::iter::once(&name.to_owned()).chain(&downstream));
     Some(finding)

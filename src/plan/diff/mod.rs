@@ -108,6 +108,9 @@ impl World<'_> {
         for own in &self.desired.own {
             part.extend(topic::own(self, own));
         }
+        if !part.blocked.is_empty() {
+            part.steps.clear();
+        }
         part
     }
 
