@@ -12,7 +12,8 @@ use crate::model::environment::{Kafka, Security};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role<'a> {
     Admin,
-    Reader,
+    /// The group whose offsets it asks for.
+    Reader(&'a str),
     /// The transactional id.
     Writer(&'a str),
 }
@@ -34,7 +35,7 @@ impl Client {
             let more = security_settings(security, root);
             settings.extend(more.map_err(|message| KafkaError::local(&kafka.bootstrap, OPERATION, message))?);
         }
-        let role = if matches!(role, Role::Reader) { native::Role::Consumer } else { native::Role::Producer };
+        let role = if matches!(role, Role::Reader(_)) { native::Role::Consumer } else { native::Role::Producer };
         let native =
             native::Client::new(role, &settings).map_err(|fault| KafkaError::local(&kafka.bootstrap, OPERATION, fault.text))?;
         Ok(Client { native, endpoint: kafka.bootstrap.as_str().into() })
@@ -69,6 +70,8 @@ fn common_settings(kafka: &Kafka) -> Settings {
         ("socket.keepalive.enable", "true"),
         ("reconnect.backoff.max.ms", "1000"),
         ("log.thread.name", "false"),
+        // Nothing is told to a broker that was not asked for.
+        ("enable.metrics.push", "false"),
     ];
     settings.extend(fixed.map(|(name, value)| (name, value.into())));
     settings
@@ -78,7 +81,7 @@ fn common_settings(kafka: &Kafka) -> Settings {
 fn role_settings(role: Role<'_>) -> Settings {
     let fixed: &[(&str, &str)] = match role {
         Role::Admin => &[],
-        Role::Reader => &[
+        Role::Reader(_) => &[
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("isolation.level", "read_committed"),
@@ -91,6 +94,8 @@ fn role_settings(role: Role<'_>) -> Settings {
             ("queued.min.messages", "50000"),
             ("queued.max.messages.kbytes", "16384"),
         ],
+        // Committed reading makes it wait for offsets that a transaction is about to commit.
+        Role::Group(_) => &[("enable.auto.commit", "false"), ("isolation.level", "read_committed")],
         Role::Writer(_) => &[
             ("enable.idempotence", "true"),
             // As Java's producers partition; else co-partitioned joins miss.
@@ -104,8 +109,12 @@ fn role_settings(role: Role<'_>) -> Settings {
         ],
     };
     let mut settings: Settings = fixed.iter().map(|(name, value)| (*name, (*value).into())).collect();
-    if let Role::Writer(id) = role {
-        settings.push(("transactional.id", id.into()));
+    match role {
+        Role::Admin => {}
+        // The library asks for a group's offsets anew when its coordinator has moved, and does that through the client's own
+        // group: without one it follows a null pointer (seen on a broker whose first group this was).
+        Role::Reader(group) => settings.push(("group.id", group.into())),
+        Role::Writer(id) => settings.push(("transactional.id", id.into())),
     }
     settings
 }
@@ -167,7 +176,7 @@ mod tests {
     #[test]
     fn every_setting_is_known_to_the_library() {
         let kafka = Kafka { bootstrap: "127.0.0.1:9".into(), security: None };
-        for role in [Role::Admin, Role::Reader, Role::Writer("id")] {
+        for role in [Role::Admin, Role::Reader("group"), Role::Writer("id")] {
             Client::new(&kafka, Path::new("."), role).map(|_| ()).expect("a client");
         }
     }

@@ -3,12 +3,12 @@
 //! A [`Reader`] joins no group and commits nothing by itself. Its calls block, for a thread of its own; [`Reader::ready`]
 //! lets async code wait. "Caught up" is an event: a partition that was read to its end says so, once each time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use super::native::{End, Message, Messages, Polled};
 
-use super::admin::{At, UNSTABLE_PAUSE, committed, in_order, is_unstable};
+use super::admin::{At, in_order};
 use super::client::{Client, Role};
 use super::error::{KafkaError, code};
 use super::native::{self, Fault, Fetch};
@@ -22,14 +22,16 @@ pub struct Reader {
     /// What is read, once it has been assigned.
     fetch: Option<Fetch>,
     client: Client,
+    kafka: Kafka,
+    root: PathBuf,
     group: String,
 }
 
 impl Reader {
     /// A reader that reads nothing yet. `group` is where [`Reader::committed`] looks.
     pub fn new(kafka: &Kafka, root: &Path, group: &str) -> Result<Reader, KafkaError> {
-        let client = Client::new(kafka, root, Role::Reader)?;
-        Ok(Reader { fetch: None, client, group: group.to_owned() })
+        let client = Client::new(kafka, root, Role::Reader(group))?;
+        Ok(Reader { fetch: None, client, kafka: kafka.clone(), root: root.to_owned(), group: group.to_owned() })
     }
 
     fn tell<T>(&self, operation: &str, result: Result<T, Fault>) -> Result<T, KafkaError> {
@@ -101,21 +103,9 @@ impl Reader {
     /// What the group has committed for each partition, in the order given. Offsets that a transaction is about to commit
     /// are waited for.
     pub fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Option<i64>>, KafkaError> {
-        const OPERATION: &str = "read a group's offsets";
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
         let partitions: Vec<(&str, i32)> = partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found =
-                native::group_offsets(&self.client.native, &self.group, &partitions, PATIENCE).and_then(native::Call::wait);
-            let found = self.tell(OPERATION, found)?;
-            if !is_unstable(&found) || Instant::now() > deadline {
-                return committed(&self.client, OPERATION, &partitions, found);
-            }
-            self.client.native.tidy_for(UNSTABLE_PAUSE);
-        }
+        let client = Client::new(&self.kafka, &self.root, Role::Group(&self.group))?;
+        committed(&client, &partitions, PATIENCE)
     }
 
     /// The offset of each partition, in the order given. For [`At::Time`] without a record that late it is the end.
@@ -141,6 +131,27 @@ impl Reader {
     /// The last failure of a connection, for the words of someone who waits in vain.
     pub fn trouble(&self) -> Option<String> {
         self.client.native.seen().failure
+    }
+}
+
+/// What the client's group has committed for each partition, in the order given.
+pub(super) fn committed(client: &Client, partitions: &[(&str, i32)], patience: Duration) -> Result<Vec<Option<i64>>, KafkaError> {
+    const OPERATION: &str = "read a group's offsets";
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let deadline = Instant::now() + patience;
+    loop {
+        let found =
+            native::group_offsets(&client.native, partitions, patience).map_err(|fault| client.error(OPERATION, &fault))?;
+        let unstable = |fault: &Fault| fault.code == code::UNSTABLE_OFFSET_COMMIT;
+        let is_unstable = found.iter().any(|(_, _, offset)| offset.as_ref().is_err_and(unstable));
+        if !is_unstable || Instant::now() > deadline {
+            let found = in_order(client, OPERATION, partitions, found)?;
+            return Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect());
+        }
+        // The transaction that has them is about to end; nobody tells when.
+        client.native.tidy_for(Duration::from_millis(20));
     }
 }
 

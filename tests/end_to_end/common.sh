@@ -44,20 +44,13 @@ servers() {
   say "started Kafka at $MESH_BOOTSTRAP and a registry at $MESH_REGISTRY"
 }
 
-# One of Kafka's own tools.
-kafka() {
-  local class=$1
-  shift
-  java -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$MESH_STACK/kafka/lib/*" "$class" \
-    --bootstrap-server "$MESH_BOOTSTRAP" "$@"
-}
-kafka_topics() { kafka org.apache.kafka.tools.TopicCommand "$@"; }
-kafka_configs() { kafka kafka.admin.ConfigCommand "$@"; }
+# One of Kafka's own tools, on these servers.
+kafka() { "$stack" tool "$@"; }
 
 # dump TOPIC FILE: all committed records, as a consumer sees them that is not ours. It ends when nothing has come for a
 # while, as it knows no other end; a record that comes later is missing, and the comparison fails.
 dump() {
-  kafka org.apache.kafka.tools.consumer.ConsoleConsumer --topic "$1" --from-beginning --isolation-level read_committed \
+  kafka kafka-console-consumer --topic "$1" --from-beginning --isolation-level read_committed \
     --timeout-ms "${DUMP_IDLE_MS:-8000}" --formatter-property print.timestamp=true --formatter-property print.partition=true \
     --formatter-property print.key=true --formatter-property key.separator=$'\x1e<tab>\x1e' \
     --formatter-property line.separator=$'\x1e<end>\x1e\n' --formatter-property null.literal=$'\x1e<null>\x1e' \
@@ -116,9 +109,9 @@ verify() {
 # wipe: all topics and subjects of the products vanish, so that the servers are as good as new.
 wipe() {
   local subject topics='(customers|stations|system|inventory)\..*|_mesh.*|mesh.*'
-  kafka_topics --delete --if-exists --topic "$topics" >/dev/null
+  kafka kafka-topics --delete --if-exists --topic "$topics" >/dev/null
   for _ in $(seq 50); do
-    if ! kafka_topics --list | grep -Eqx "$topics"; then break; fi
+    if ! kafka kafka-topics --list | grep -Eqx "$topics"; then break; fi
   done
   for subject in $(curl -fsS "$MESH_REGISTRY/subjects" | tr -d '[]"' | tr ',' ' '); do
     curl -fsS -o /dev/null -X DELETE "$MESH_REGISTRY/subjects/$subject"

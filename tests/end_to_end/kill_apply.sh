@@ -36,7 +36,7 @@ while [ "$landed" -lt "$kills" ]; do
   esac
 done
 converges
-kafka_topics --describe >"$work/topics"
-kafka_configs --describe --entity-type topics >"$work/configs"
+kafka kafka-topics --describe >"$work/topics"
+kafka kafka-configs --describe --entity-type topics >"$work/configs"
 python3 -B "$here/declared.py" "$copy/products" "$MESH_REGISTRY" "$work/topics" "$work/configs" || fail "the servers do not show what was declared"
 say "passed: converged after $kills kills"

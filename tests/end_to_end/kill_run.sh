@@ -10,7 +10,7 @@ longest=${KILL_WITHIN_MS:-3000}
 attempts=6
 
 # The sum of a topic's end offsets, transaction markers included: how far the work is.
-reached() { kafka org.apache.kafka.tools.GetOffsetShell --topic "$1" --time -1 | awk -F: '{ sum += $3 } END { print sum + 0 }'; }
+reached() { kafka kafka-get-offsets --topic "$1" --time -1 | awk -F: '{ sum += $3 } END { print sum + 0 }'; }
 
 # kill_some: returns whether all kills fell into the work.
 kill_some() {

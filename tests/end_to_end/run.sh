@@ -35,8 +35,8 @@ say "plan: nothing is left"
 exits 0 plan -f products/ --detailed-exitcode
 says "No changes."
 
-kafka_topics --describe >"$work/topics"
-kafka_configs --describe --entity-type topics >"$work/configs"
+kafka kafka-topics --describe >"$work/topics"
+kafka kafka-configs --describe --entity-type topics >"$work/configs"
 python3 -B "$here/declared.py" "$copy/products" "$MESH_REGISTRY" "$work/topics" "$work/configs" || fail "the servers do not show what was declared"
 
 say "run until idle"
