@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::TimeUnit;
+
 use crate::model::product::Format;
 use crate::model::row::{DataType, Field, RowType, type_name};
 
@@ -66,7 +68,7 @@ fn fits(format: Format, declared: &Field, computed: &Field) -> Result<(), String
         ));
     }
     let differs = || {
-        let (declared, computed) = (type_name(declared.data_type()), type_name(computed.data_type()));
+        let (declared, computed) = (described(declared.data_type()), described(computed.data_type()));
         format!("is {declared} in the contract, but the query computes {computed}")
     };
     match (declared.data_type(), plain(computed.data_type())) {
@@ -115,46 +117,52 @@ pub(super) fn map_value(entries: &Field) -> Option<Arc<Field>> {
     }
 }
 
+/// A JSON record can carry any number as a number and has strings for times and bytes. An Avro record carries exactly its
+/// types, but for whole numbers that are narrower; everything else needs a CAST in the query.
 fn scalar_fits(format: Format, declared: &DataType, computed: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Date64, Decimal128, Decimal256, FixedSizeBinary, Float16, Float32, Float64, Int8, Int16,
         Int32, Int64, LargeBinary, LargeUtf8, Null, Time32, Time64, Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
     };
+    let json = format == Format::Json;
     match (declared, computed) {
         // Only nulls, and those were looked at before.
         (_, Null) => true,
-        (Utf8, Utf8 | LargeUtf8 | Utf8View) => true,
-        // JSON has strings for them.
+        (Utf8, Utf8 | LargeUtf8 | Utf8View) | (Binary, Binary | LargeBinary | BinaryView) => true,
+        (Int32, Int8 | Int16 | Int32 | UInt8 | UInt16) => true,
+        (Int64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => true,
+        (Int64, UInt64) => json,
+        (Float64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Float32) => json,
+        (Float64, Decimal128(..) | Decimal256(..)) => json,
         (
             Utf8,
             Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..) | Binary | LargeBinary | BinaryView | FixedSizeBinary(_),
-        ) => format == Format::Json,
-        (Int32, Int8 | Int16 | Int32 | UInt8 | UInt16) => true,
-        (Int64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => true,
-        (Int64, UInt64) => format == Format::Json,
-        (Float32, Int8 | Int16 | UInt8 | UInt16 | Float16 | Float32) => true,
-        (Float64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Float32 | Float64) => true,
-        (Float64, Decimal128(..) | Decimal256(..)) => format == Format::Json,
-        (Decimal128(precision, scale), Decimal128(p, s)) => {
-            s <= scale && i16::from(*p) - i16::from(*s) <= i16::from(*precision) - i16::from(*scale)
-        }
-        (Decimal128(precision, scale), Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => {
-            i16::from(*precision) - i16::from(*scale) >= 19
-        }
-        (Binary, Binary | LargeBinary | BinaryView | FixedSizeBinary(_)) => true,
-        (Date32, Date32 | Date64) => true,
-        (Time32(_) | Time64(_), Time32(_) | Time64(_)) => true,
-        // Finer parts of a second are cut off.
-        (Timestamp(_, zone), Timestamp(_, computed)) => zone.is_some() == computed.is_some(),
+        ) => json,
+        (Decimal128(precision, scale), Decimal128(p, s)) => s == scale && p <= precision,
+        (Timestamp(unit, zone), Timestamp(own, computed)) => unit == own && zone.is_some() == computed.is_some(),
         (declared, computed) => declared == computed,
     }
+}
+
+/// A type's name, and the part of a second that its values count, which tells otherwise equal names apart.
+fn described(data_type: &DataType) -> String {
+    let unit = match data_type {
+        DataType::Time32(unit) | DataType::Time64(unit) | DataType::Timestamp(unit, _) => unit,
+        other => return type_name(other),
+    };
+    let unit = match unit {
+        TimeUnit::Second => "seconds",
+        TimeUnit::Millisecond => "milliseconds",
+        TimeUnit::Microsecond => "microseconds",
+        TimeUnit::Nanosecond => "nanoseconds",
+    };
+    format!("{} in {unit}", type_name(data_type))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schema::parse;
-    use arrow::datatypes::TimeUnit;
 
     fn contract(text: &str) -> Columns {
         parse(Format::Json, text, &[]).unwrap().columns()
@@ -201,6 +209,22 @@ mod tests {
         gone is in the contract, but the query does not compute it
         s does not fit: x is required in the contract, but the query computes BIGINT that may be null
         more is computed by the query, but the contract does not have it and allows nothing else
+        ");
+    }
+
+    #[test]
+    fn avro_takes_its_own_types_only() {
+        let text = r#"{"type":"record","name":"R","fields":[{"name":"d","type":"double"},{"name":"l","type":"long"},
+            {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
+        let declared = parse(Format::Avro, text, &[]).unwrap().columns();
+        let columns = vec![
+            Field::new("d", DataType::Int64, false),
+            Field::new("l", DataType::Int32, false),
+            Field::new("at", DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), false),
+        ];
+        insta::assert_snapshot!(lines(&declared, columns).join("\n"), @r"
+        d is DOUBLE in the contract, but the query computes BIGINT
+        at is TIMESTAMP WITH TIME ZONE in milliseconds in the contract, but the query computes TIMESTAMP WITH TIME ZONE in nanoseconds
         ");
     }
 

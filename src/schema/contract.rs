@@ -231,7 +231,8 @@ fn property(root: &Value, column: &str) -> Option<Range<usize>> {
             continue;
         }
         seen.push(schema);
-        if let Some(member) = schema.get("properties").and_then(Value::as_object).and_then(|properties| properties.member(column)) {
+        if let Some(member) = schema.get("properties").and_then(Value::as_object).and_then(|properties| properties.member(column))
+        {
             return Some(member.key_span.start..member.value.span.end);
         }
         let referred = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix("#/"));
@@ -295,7 +296,10 @@ mod tests {
     #[test]
     fn keys() {
         let (id, n) = (Field::new("id", DataType::Utf8, false), Field::new("n", DataType::Int64, false));
-        assert_eq!(key_schema(Format::Json, std::slice::from_ref(&id)), r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"string"}"#);
+        assert_eq!(
+            key_schema(Format::Json, std::slice::from_ref(&id)),
+            r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"string"}"#
+        );
         assert_eq!(key_schema(Format::Avro, std::slice::from_ref(&id)), r#""string""#);
         assert_eq!(
             key_schema(Format::Json, &[id.clone(), n.clone()]),

@@ -265,3 +265,296 @@ fn hash_part(hash: &mut Sha256, part: &str) {
     hash.update((part.len() as u64).to_be_bytes());
     hash.update(part.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(text: &str) -> Schema {
+        parse(Format::Json, text, &[]).unwrap()
+    }
+
+    fn avro(text: &str) -> Schema {
+        parse(Format::Avro, text, &[]).unwrap()
+    }
+
+    fn lines(found: &[Incompatibility]) -> String {
+        let line = |i: &Incompatibility| format!("{:?} v{} {} {}: {}", i.direction, i.version, i.kind, i.path, i.message);
+        found.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn reasons_are_told_by_field() {
+        let old = avro(r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"u","type":["null","int"]}]}"#);
+        let new = avro(
+            r#"{"type":"record","name":"R","fields":[{"name":"a","type":"string"},{"name":"b","type":"int"},{"name":"u","type":["null"]}]}"#,
+        );
+        insta::assert_snapshot!(lines(&check(Compatibility::Backward, &new, &[old])), @r#"
+        Backward v0 TYPE_MISMATCH /fields/0/type: type string in the new schema can't read type int of the old schema
+        Backward v0 READER_FIELD_MISSING_DEFAULT_VALUE /fields/1: field "b" of R has no default in the new schema and does not exist in the old schema
+        Backward v0 MISSING_UNION_BRANCH /fields/2/type/1: no branch of the union in the new schema can read type int of the old schema
+        "#);
+        let old =
+            json(r#"{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"integer","minimum":1}},"required":["a"]}"#);
+        let new = json(
+            r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"integer","minimum":5},"c":{}},"required":["a","b"],"additionalProperties":false}"#,
+        );
+        insta::assert_snapshot!(lines(&check(Compatibility::Full, &new, &[old])), @r#"
+        Backward v0 REQUIRED_ATTRIBUTE_ADDED #/required/b: "b" is required in the new schema and optional in the old schema; a default would make it compatible
+        Backward v0 TYPE_CHANGED #/properties/a: "a" has another type in the new schema than in the old schema
+        Backward v0 MINIMUM_INCREASED #/properties/b/minimum: "b.minimum" is stricter in the new schema than in the old schema
+        Backward v0 ADDITIONAL_PROPERTIES_REMOVED #/additionalProperties: the schema allows undeclared properties in the old schema and none in the new schema
+        Forward v0 TYPE_CHANGED #/properties/a: "a" has another type in the old schema than in the new schema
+        "#);
+    }
+
+    #[test]
+    fn levels_ask_for_the_latest_or_for_all() {
+        let versions = ["\"int\"", "\"long\"", "\"double\""].map(avro);
+        let [int, long, double] = versions.clone();
+        assert!(check(Compatibility::BackwardTransitive, &double, &versions[..2]).is_empty());
+        assert_eq!(check(Compatibility::None, &int, &versions[1..]), []);
+        assert_eq!(check(Compatibility::Backward, &long, &[]), []);
+        // The latest is asked first, and only it when it is incompatible.
+        assert_eq!(
+            check(Compatibility::ForwardTransitive, &double, &[int.clone(), long]).iter().map(|i| i.version).collect::<Vec<_>>(),
+            [1]
+        );
+        assert_eq!(check(Compatibility::Backward, &int, std::slice::from_ref(&int)), []);
+    }
+
+    #[test]
+    fn different_languages_are_incompatible() {
+        assert_eq!(
+            lines(&check(Compatibility::Backward, &json("{}"), &[avro("\"int\"")])),
+            "Backward v0 UNDECIDED : one schema is JSON and the other AVRO"
+        );
+    }
+
+    #[test]
+    fn fingerprints_see_meaning_and_references() {
+        let reference = |text: &str| vec![Reference { name: "a.json".into(), text: text.into(), references: Vec::new() }];
+        let with = |text: &str, of: &str| parse(Format::Json, text, &reference(of)).unwrap().fingerprint();
+        let one = with(r#"{"a":1,"$ref":"a.json"}"#, r#"{"type":"string"}"#);
+        assert_eq!(one, with(r#"{ "$ref": "a.json", "a": 1 }"#, r#" {"type": "string"} "#));
+        assert_ne!(one, with(r#"{"a":1,"$ref":"a.json"}"#, r#"{"type":"integer"}"#));
+        assert_ne!(avro("\"int\"").fingerprint(), json("\"int\"").fingerprint());
+        assert_eq!(one.len(), 64);
+    }
+
+    /// A schema of many levels, each within the one before.
+    fn nested(levels: usize, open: &str, close: &str, inner: &str) -> String {
+        format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
+    }
+
+    #[test]
+    fn a_thousand_levels_are_refused() {
+        let json = nested(1000, r#"{"type":"object","properties":{"a":"#, "}}", "{}");
+        assert_eq!(parse(Format::Json, &json, &[]).unwrap_err().message, "nested deeper than 128 levels");
+        let avro = nested(1000, r#"{"type":"array","items":"#, "}", "\"int\"");
+        assert_eq!(parse(Format::Avro, &avro, &[]).unwrap_err().message, "nested deeper than 128 levels");
+    }
+
+    #[test]
+    fn as_many_levels_as_are_allowed_fit_the_stack() {
+        let modern = r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","allOf":[{"title":"t"},"#;
+        for (open, close, levels) in [
+            (r#"{"type":"object","additionalProperties":"#, "}", 120),
+            (r#"{"type":"object","properties":{"a":"#, "}}", 60),
+            (r#"{"anyOf":[{"type":"null"},"#, "]}", 60),
+            (r#"{"not":"#, "}", 120),
+        ] {
+            for prefix in ["", modern] {
+                let end = if prefix.is_empty() { "" } else { "]}" };
+                let text = |inner: &str| format!("{prefix}{}{end}", nested(levels, open, close, inner));
+                let (old, new) = (json(&text(r#"{"type":"string"}"#)), json(&text(r#"{"type":"integer"}"#)));
+                assert!(!check(Compatibility::Full, &new, std::slice::from_ref(&old)).is_empty());
+                assert!(check(Compatibility::Full, &old, std::slice::from_ref(&old)).is_empty());
+                let _ = (new.columns(), new.fingerprint(), new.bare());
+            }
+        }
+        let deep = |inner: &str| avro(&nested(120, r#"{"type":"map","values":"#, "}", inner));
+        let found = check(Compatibility::Full, &deep("\"int\""), &[deep("\"string\"")]);
+        assert_eq!(found.len(), 2);
+        let _ = (deep("\"int\"").columns(), deep("\"int\"").fingerprint());
+    }
+
+    #[test]
+    fn schemas_that_lead_back_to_themselves_come_to_an_end() {
+        let modern = r##""$schema":"https://json-schema.org/draft/2020-12/schema","##;
+        for draft in ["", modern] {
+            for rest in [
+                r##""type":"object","properties":{"v":{"type":"TYPE"},"next":{"$ref":"#"}}"##,
+                r##""allOf":[{"$ref":"#"},{"$ref":"#"},{"type":"TYPE"}]"##,
+                r##""anyOf":[{"$ref":"#"},{"$ref":"#"},{"type":"TYPE"}]"##,
+                r##""$ref":"#""##,
+                r##""$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a","type":"TYPE"}}"##,
+                r##""$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"l":{"$ref":"#/$defs/t"},"r":{"$ref":"#/$defs/t"},"v":{"type":"TYPE"}}}}"##,
+                r##""oneOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"$defs":{"a":{"type":"object","properties":{"x":{"oneOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}}},
+                    "b":{"type":"object","properties":{"y":{"oneOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/a"}]},"v":{"type":"TYPE"}}}}"##,
+            ] {
+                let schema = |kind: &str| parse(Format::Json, &format!("{{{draft}{}}}", rest.replace("TYPE", kind)), &[]);
+                let (Ok(old), Ok(new)) = (schema("string"), schema("integer")) else { continue };
+                let _ =
+                    (check(Compatibility::Full, &new, std::slice::from_ref(&old)), new.columns(), new.bare(), new.fingerprint());
+                assert!(check(Compatibility::Full, &old, std::slice::from_ref(&old)).is_empty());
+            }
+        }
+        let tree = |kind: &str| {
+            avro(&format!(
+                r#"{{"type":"record","name":"T","fields":[{{"name":"v","type":"{kind}"}},{{"name":"l","type":["null","T"]}}]}}"#
+            ))
+        };
+        // What a record is compared with while it is being compared counts as compatible.
+        assert_eq!(check(Compatibility::Full, &tree("int"), &[tree("long")]).len(), 1);
+    }
+
+    /// JSON Schemas of many shapes.
+    fn json_schema() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::json;
+        let leaf = prop_oneof![
+            Just(json!({})),
+            any::<bool>().prop_map(|flag| json!(flag)),
+            prop_oneof!["string", "integer", "number", "boolean", "null", "object", "array"]
+                .prop_map(|kind| json!({"type": kind})),
+            (0..3_i32, 3..9_i32).prop_map(|(low, high)| json!({"type": "string", "minLength": low, "maxLength": high})),
+            (0..9_i32).prop_map(|limit| json!({"type": ["integer", "null"], "minimum": limit, "multipleOf": limit + 1})),
+            proptest::collection::vec("[a-c]", 1..4).prop_map(|values| json!({"type": "string", "enum": values})),
+            Just(json!({"const": {"a": [1, 1.0, null]}})),
+            // Straight within a combination it would lead back to itself, on which the registry fails.
+            Just(json!({"type": "object", "properties": {"r": {"$ref": "#"}}})),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let many = proptest::collection::vec(inner.clone(), 1..4);
+            let named = proptest::collection::btree_map("[a-d]", inner.clone(), 0..4);
+            prop_oneof![
+                (named, proptest::collection::vec("[a-d]", 0..3), any::<Option<bool>>()).prop_map(
+                    |(properties, required, open)| {
+                        let mut object = json!({"type": "object", "properties": properties, "required": required});
+                        if let (Some(object), Some(open)) = (object.as_object_mut(), open) {
+                            object.insert("additionalProperties".into(), json!(open));
+                        }
+                        object
+                    }
+                ),
+                inner.clone().prop_map(|items| json!({"type": "array", "items": items, "uniqueItems": true})),
+                inner.clone().prop_map(
+                    |values| json!({"type": "object", "patternProperties": {"^x": values}, "additionalProperties": false})
+                ),
+                inner.prop_map(|other| json!({"not": other})),
+                (many, prop_oneof!["allOf", "anyOf", "oneOf"]).prop_map(|(branches, key)| json!({ key: branches })),
+            ]
+        })
+    }
+
+    /// Avro schemas of many shapes; named types are numbered, so that none is defined twice.
+    fn avro_schema() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::json;
+        let primitive = prop_oneof!["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
+        let leaf = prop_oneof![
+            primitive.prop_map(|name| json!(name)),
+            Just(json!({"type": "long", "logicalType": "timestamp-millis"})),
+            (1..9_i32).prop_map(|size| json!({"type": "fixed", "name": "?", "size": size})),
+            proptest::sample::subsequence(vec!["A", "B", "C"], 1..4)
+                .prop_map(|symbols| json!({"type": "enum", "name": "?", "symbols": symbols, "doc": "d"})),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                inner.clone().prop_map(|items| json!({"type": "array", "items": items})),
+                inner.clone().prop_map(|values| json!({"type": "map", "values": values, "extra": {"b": 1, "a": 2.50}})),
+                proptest::collection::vec(inner, 0..4).prop_map(|types| {
+                    let fields: Vec<_> = types
+                        .into_iter()
+                        .enumerate()
+                        .map(|(at, kind)| json!({"name": format!("f{at}"), "type": kind, "order": "ignore"}))
+                        .collect();
+                    json!({"type": "record", "name": "?", "namespace": "x", "fields": fields})
+                }),
+            ]
+        })
+    }
+
+    fn number_names(value: &mut serde_json::Value, next: &mut usize) {
+        match value {
+            serde_json::Value::Object(object) => {
+                if object.get("name").is_some_and(|name| name == "?") {
+                    object.insert("name".into(), format!("N{next}").into());
+                    *next += 1;
+                }
+                object.values_mut().for_each(|inner| number_names(inner, next));
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|inner| number_names(inner, next)),
+            _ => {}
+        }
+    }
+
+    const LEVELS: [Compatibility; 7] = [
+        Compatibility::None,
+        Compatibility::Backward,
+        Compatibility::BackwardTransitive,
+        Compatibility::Forward,
+        Compatibility::ForwardTransitive,
+        Compatibility::Full,
+        Compatibility::FullTransitive,
+    ];
+
+    /// What holds of every schema: it is compatible with itself, its canonical text means the same and is its own.
+    fn holds(format: Format, text: &str) -> Result<(), TestCaseError> {
+        let schema = match parse(format, text, &[]) {
+            Ok(schema) => schema,
+            // A reference that leads straight back to itself is refused in modern drafts.
+            Err(e) => return Err(TestCaseError::fail(format!("{text}: {e}"))),
+        };
+        for level in LEVELS {
+            prop_assert_eq!(check(level, &schema, &[schema.clone(), schema.clone()]), [], "{:?} {}", level, text);
+        }
+        // The shortcut for equal schemas aside.
+        if let Language::Json(inner) = &schema.language {
+            prop_assert_eq!(json::incompatibilities(inner, inner), [], "{}", text);
+        }
+        for normalize in [false, true] {
+            let stored = schema.stored(normalize);
+            let again = parse(format, &stored, &[]).map_err(|e| TestCaseError::fail(format!("{stored}: {e}")))?;
+            prop_assert_eq!(again.stored(normalize), stored);
+            prop_assert!(again.same_as(&schema, true));
+            prop_assert_eq!(again.fingerprint(), schema.fingerprint());
+            prop_assert_eq!(again.columns(), schema.columns());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_json_schema_is_compatible_with_itself(value in json_schema()) {
+            holds(Format::Json, &value.to_string())?;
+        }
+
+        #[test]
+        fn any_modern_json_schema_is_compatible_with_itself(value in json_schema()) {
+            // Wrapped, so that a reference to the root finds it.
+            let text = format!(r##"{{"$schema":"https://json-schema.org/draft/2019-09/schema","type":"object","properties":{{"p":{value}}}}}"##);
+            holds(Format::Json, &text)?;
+        }
+
+        #[test]
+        fn any_avro_schema_is_compatible_with_itself(value in avro_schema()) {
+            let mut value = value;
+            number_names(&mut value, &mut 0);
+            holds(Format::Avro, &value.to_string())?;
+        }
+
+        #[test]
+        fn no_text_panics(text in "[\\[{\"]{0,3}[a-z$#:,\\[\\]{}\"0-9 ]{0,40}") {
+            for format in [Format::Json, Format::Avro, Format::Protobuf] {
+                if let Ok(schema) = parse(format, &text, &[]) {
+                    let _ = (schema.columns(), schema.bare(), schema.fingerprint());
+                }
+                let _ = locate(format, &text, "a");
+            }
+        }
+    }
+}

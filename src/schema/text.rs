@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// How deep arrays and objects may nest.
-pub(crate) const MAX_NESTING: usize = 256;
+/// How deep arrays and objects may nest; serde_json has the same bound.
+pub(crate) const MAX_NESTING: usize = 128;
 
 /// A JSON value and the bytes of the text it stands in.
 #[derive(Debug, Clone)]
@@ -582,7 +582,7 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded() {
-        assert_eq!(print(&"[".repeat(100_000)), "nested deeper than 256 levels at 257");
+        assert_eq!(print(&"[".repeat(100_000)), "nested deeper than 128 levels at 129");
     }
 
     #[test]

@@ -568,7 +568,7 @@ mod tests {
         }
         records.reverse();
         let references: Vec<(&str, &str)> = records.iter().rev().map(|text| ("r", text.as_str())).collect();
-        assert_eq!(parse("\"R999\"", &references).unwrap_err().message, "types nest deeper than 256 levels");
+        assert_eq!(parse("\"R999\"", &references).unwrap_err().message, "types nest deeper than 128 levels");
         assert!(parse("\"R99\"", &references).is_ok());
     }
 }

@@ -81,6 +81,7 @@ struct Loader<'a> {
 
 type Read<T> = Result<T, SchemaError>;
 
+#[cold]
 fn wrong<T>(message: impl Into<String>, at: &Value, scope: &Scope<'_>) -> Read<T> {
     Err(SchemaError::new(message, scope.own.then(|| at.span.clone())))
 }
@@ -122,18 +123,22 @@ impl<'a> Loader<'a> {
         if self.depth > MAX_NESTING || self.model.nodes.len() > MAX_NODES {
             return wrong("the schema and what it refers to nest too deep", value, scope);
         }
-        self.depth += 1;
-        let id = match &value.data {
-            Data::Bool(true) => self.model.add(Node::new(Shape::True)),
-            Data::Bool(false) => self.model.add(Node::new(Shape::False)),
+        match &value.data {
+            Data::Bool(true) => Ok(self.model.add(Node::new(Shape::True))),
+            Data::Bool(false) => Ok(self.model.add(Node::new(Shape::False))),
             Data::Object(object) => {
-                let base = self.base_of(value, scope)?;
-                self.object_schema(object, &Scope { base, ..scope.clone() })?
+                self.depth += 1;
+                let inside = self.inside(value, scope)?;
+                let id = self.object_schema(object, &inside)?;
+                self.depth -= 1;
+                Ok(id)
             }
-            _ => return wrong(format!("a schema is an object or a boolean, not {}", value.kind()), value, scope),
-        };
-        self.depth -= 1;
-        Ok(id)
+            _ => wrong(format!("a schema is an object or a boolean, not {}", value.kind()), value, scope),
+        }
+    }
+
+    fn inside(&self, value: &Value, scope: &Scope<'a>) -> Read<Scope<'a>> {
+        Ok(Scope { base: self.base_of(value, scope)?, ..scope.clone() })
     }
 
     /// The base that a schema object's own id gives to what stands in it.
@@ -154,12 +159,44 @@ impl<'a> Loader<'a> {
             return self.reference(reference, &keywords, scope);
         }
         let mut shapes = Vec::new();
+        self.values(&mut keywords, scope, &mut shapes)?;
+        self.combinations(&mut keywords, scope, &mut shapes)?;
+        if let Some(kind) = keywords.take("type") {
+            shapes.push(self.typed(kind, &mut keywords, scope)?);
+        }
+        self.untyped(&mut keywords, scope, &mut shapes)?;
+        Ok(self.finish(&keywords, shapes))
+    }
+
+    /// One node of all that an object says.
+    fn finish(&mut self, keywords: &Keywords<'_>, mut shapes: Vec<Shape>) -> Id {
+        let shape = match shapes.len() {
+            0 => Shape::Empty,
+            1 => shapes.remove(0),
+            _ => {
+                let branches = shapes.into_iter().map(|shape| self.model.add(Node::new(shape))).collect();
+                Shape::Combined { criterion: Criterion::All, branches, generated: false }
+            }
+        };
+        self.model.add(Node { shape, has_default: keywords.object.has("default"), rest: rest(keywords) })
+    }
+
+    fn values(&mut self, keywords: &mut Keywords<'a>, scope: &Scope<'a>, shapes: &mut Vec<Shape>) -> Read<()> {
         if let Some(values) = keywords.take("enum") {
             match values.as_array() {
                 Some(values) => shapes.push(Shape::Enum(values.to_vec())),
                 None => return wrong("\"enum\" is an array", values, scope),
             }
         }
+        if self.draft != Draft::Four
+            && let Some(value) = keywords.take("const")
+        {
+            shapes.push(Shape::Const(Box::new(value.clone())));
+        }
+        Ok(())
+    }
+
+    fn combinations(&mut self, keywords: &mut Keywords<'a>, scope: &Scope<'a>, shapes: &mut Vec<Shape>) -> Read<()> {
         for (key, criterion) in [("allOf", Criterion::All), ("anyOf", Criterion::Any), ("oneOf", Criterion::One)] {
             if let Some(list) = keywords.take(key) {
                 let branches = self.schemas(list, key, scope)?;
@@ -169,25 +206,7 @@ impl<'a> Loader<'a> {
         if let Some(inner) = keywords.take("not") {
             shapes.push(Shape::Not(self.schema(inner, scope)?));
         }
-        if self.draft != Draft::Four
-            && let Some(value) = keywords.take("const")
-        {
-            shapes.push(Shape::Const(value.clone()));
-        }
-        if let Some(kind) = keywords.take("type") {
-            shapes.push(self.typed(kind, &mut keywords, scope)?);
-        }
-        self.untyped(&mut keywords, scope, &mut shapes)?;
-        let shape = match shapes.len() {
-            0 => Shape::Empty,
-            1 => shapes.remove(0),
-            _ => {
-                let branches = shapes.into_iter().map(|shape| self.model.add(Node::new(shape))).collect();
-                Shape::Combined { criterion: Criterion::All, branches, generated: false }
-            }
-        };
-        let rest = rest(&keywords);
-        Ok(self.model.add(Node { shape, has_default: object.has("default"), rest }))
+        Ok(())
     }
 
     /// Titles and the like must have their types, too.
@@ -289,13 +308,13 @@ impl<'a> Loader<'a> {
                 None => return wrong("\"format\" is a string", value, scope),
             },
         };
-        Ok(Shape::Text(Text {
+        Ok(Shape::Text(Box::new(Text {
             required,
             min_length: integer(object, "minLength", scope)?,
             max_length: integer(object, "maxLength", scope)?,
             pattern,
             format: format.map(str::to_owned),
-        }))
+        })))
     }
 
     fn numeric(&mut self, object: &Object, required: bool, is_integer: bool, scope: &Scope<'_>) -> Read<Shape> {
@@ -311,7 +330,7 @@ impl<'a> Loader<'a> {
             }
         }
         let [exclusive_minimum, exclusive_maximum] = exclusive;
-        Ok(Shape::Numeric(Numeric {
+        Ok(Shape::Numeric(Box::new(Numeric {
             required,
             integer: is_integer,
             minimum: number(object, "minimum", scope)?,
@@ -319,11 +338,11 @@ impl<'a> Loader<'a> {
             exclusive_minimum,
             exclusive_maximum,
             multiple_of: number(object, "multipleOf", scope)?,
-        }))
+        })))
     }
 
     fn array(&mut self, object: &'a Object, required_type: bool, scope: &Scope<'a>) -> Read<Shape> {
-        let mut array = ArrayShape::new(required_type);
+        let mut array = Box::new(ArrayShape::new(required_type));
         array.min = integer(object, "minItems", scope)?;
         array.max = integer(object, "maxItems", scope)?;
         array.unique = boolean(object, "uniqueItems", scope)?;
@@ -338,12 +357,12 @@ impl<'a> Loader<'a> {
             Some(value) if self.draft == Draft::Four => array.all_items = Some(self.object_only(value, "items", scope)?),
             Some(value) => array.all_items = Some(self.schema(value, scope)?),
         }
-        if self.draft != Draft::Four {
-            array.contains = object.get("contains").map(|value| self.schema(value, scope)).transpose()?;
+        if let Some(contains) = object.get("contains").filter(|_| self.draft != Draft::Four) {
+            array.contains = Some(self.schema(contains, scope)?);
         }
         // One schema for all items leaves no further ones to forbid.
         array.additional |= array.all_items.is_some();
-        Ok(Shape::Array(Box::new(array)))
+        Ok(Shape::Array(array))
     }
 
     fn object_only(&mut self, value: &'a Value, key: &str, scope: &Scope<'a>) -> Read<Id> {
@@ -354,15 +373,10 @@ impl<'a> Loader<'a> {
     }
 
     fn object(&mut self, object: &'a Object, required_type: bool, scope: &Scope<'a>) -> Read<Shape> {
-        let mut shape = ObjectShape::new(required_type);
+        let mut shape = Box::new(ObjectShape::new(required_type));
         shape.min = integer(object, "minProperties", scope)?;
         shape.max = integer(object, "maxProperties", scope)?;
-        for member in members(object, "properties", scope)? {
-            let is_id = member.key == self.draft.id_keyword() && member.value.as_object().is_none();
-            if !is_id {
-                shape.properties.push((member.key.clone(), self.schema(&member.value, scope)?));
-            }
-        }
+        self.properties(object, &mut shape, scope)?;
         match object.get("additionalProperties") {
             None => {}
             Some(Value { data: Data::Bool(allow), .. }) => shape.additional = *allow,
@@ -371,26 +385,49 @@ impl<'a> Loader<'a> {
         if let Some(list) = object.get("required") {
             shape.required = strings(list, "required", scope)?.into_iter().collect();
         }
+        self.patterns(object, &mut shape, scope)?;
+        self.dependencies(object, &mut shape, scope)?;
+        if let Some(names) = object.get("propertyNames").filter(|_| self.draft != Draft::Four) {
+            shape.names = Some(self.schema(names, scope)?);
+        }
+        Ok(Shape::Object(shape))
+    }
+
+    fn properties(&mut self, object: &'a Object, shape: &mut ObjectShape, scope: &Scope<'a>) -> Read<()> {
+        for member in members(object, "properties", scope)? {
+            let is_id = member.key == self.draft.id_keyword() && member.value.as_object().is_none();
+            if !is_id {
+                let id = self.schema(&member.value, scope)?;
+                shape.properties.push((member.key.clone(), id));
+            }
+        }
+        Ok(())
+    }
+
+    fn patterns(&mut self, object: &'a Object, shape: &mut ObjectShape, scope: &Scope<'a>) -> Read<()> {
         for member in members(object, "patternProperties", scope)? {
             let id = self.schema(&member.value, scope)?;
             shape.patterns.push((pattern(&member.value, Some(&member.key), scope)?, id));
         }
+        Ok(())
+    }
+
+    fn dependencies(&mut self, object: &'a Object, shape: &mut ObjectShape, scope: &Scope<'a>) -> Read<()> {
         for member in members(object, "dependencies", scope)? {
             if member.value.as_array().is_some() {
                 let names = strings(&member.value, "dependencies", scope)?;
                 if !names.is_empty() {
                     shape.array_dependencies.insert(member.key.clone(), names.into_iter().collect());
                 }
-            } else if self.draft == Draft::Four {
-                shape.schema_dependencies.insert(member.key.clone(), self.object_only(&member.value, "dependencies", scope)?);
-            } else {
-                shape.schema_dependencies.insert(member.key.clone(), self.schema(&member.value, scope)?);
+                continue;
             }
+            let id = match self.draft {
+                Draft::Four => self.object_only(&member.value, "dependencies", scope)?,
+                _ => self.schema(&member.value, scope)?,
+            };
+            shape.schema_dependencies.insert(member.key.clone(), id);
         }
-        if self.draft != Draft::Four {
-            shape.names = object.get("propertyNames").map(|value| self.schema(value, scope)).transpose()?;
-        }
-        Ok(Shape::Object(Box::new(shape)))
+        Ok(())
     }
 
     fn reference(&mut self, reference: &'a Value, keywords: &Keywords<'a>, scope: &Scope<'a>) -> Read<Id> {

@@ -50,6 +50,13 @@ struct Target<'a> {
     own: bool,
 }
 
+/// What the keywords of an object have been joined to, and how often.
+#[derive(Default)]
+struct Joined {
+    node: Option<Node>,
+    joins: usize,
+}
+
 /// References that wait for their targets, and targets that were read already.
 #[derive(Default)]
 struct Queue {
@@ -147,22 +154,37 @@ impl<'a> Loader<'a> {
     }
 
     fn object_schema(&mut self, object: &'a Object, scope: &Scope, queue: &mut Queue) -> Read<(Node, bool)> {
-        let mut joined: Option<Node> = None;
-        let mut joins = 0;
-        let ordered = java_order(object);
-        for (key, value) in &ordered {
+        let mut joined = Joined::default();
+        for (key, value) in java_order(object) {
             if let Some(shape) = self.keyword(key, value, object, scope, queue)? {
-                joins += usize::from(joined.is_some());
-                joined = Some(self.join_optional(joined, Node::new(shape)));
+                self.join_next(&mut joined, Node::new(shape));
             }
         }
-        let mut known = joined.is_none();
-        let mut node = joined.unwrap_or_else(|| Node::new(generated_all(Vec::new())));
-        for part in [self.properties(object, scope, queue)?, self.patterns(object, scope, queue)?].into_iter().flatten() {
-            joins += 1;
-            node = self.join(Criterion::All, false, node, part);
+        let mut known = joined.node.is_none();
+        if known {
+            joined.node = Some(Node::new(generated_all(Vec::new())));
         }
-        known |= joins > 0;
+        for part in [self.properties(object, scope, queue)?, self.patterns(object, scope, queue)?].into_iter().flatten() {
+            self.join_next(&mut joined, part);
+        }
+        known |= joined.joins > 0;
+        self.definitions(object, scope)?;
+        Ok((self.finish(joined, object), known))
+    }
+
+    fn join_next(&mut self, joined: &mut Joined, next: Node) {
+        joined.node = Some(match joined.node.take() {
+            Some(before) => {
+                joined.joins += 1;
+                self.join(Criterion::All, false, before, next)
+            }
+            None => next,
+        });
+    }
+
+    /// The joined schema, out of its wrapping where that holds one or none, with what is said beside.
+    fn finish(&self, joined: Joined, object: &Object) -> Node {
+        let mut node = joined.node.unwrap_or_else(|| Node::new(Shape::Empty));
         if let Shape::Combined { criterion: Criterion::All, branches, generated: true } = &node.shape {
             match branches.as_slice() {
                 [] => node = Node::new(Shape::Empty),
@@ -170,10 +192,9 @@ impl<'a> Loader<'a> {
                 _ => {}
             }
         }
-        self.definitions(object, scope)?;
         node.has_default |= object.get("default").is_some_and(|value| !matches!(value.data, Data::Null));
         node.rest = rest(object);
-        Ok((node, known))
+        node
     }
 
     /// Definitions are read apart, for the sake of their errors.
@@ -263,7 +284,8 @@ impl<'a> Loader<'a> {
         Ok(target)
     }
 
-    /// The schema that one keyword is; `None` for keywords that are none.
+    /// The schema that one keyword is; `None` for keywords that are none. Each kind is a function of its own, since what
+    /// stands in this one's frame stands on the stack for each level of nesting.
     fn keyword(
         &mut self,
         key: &str,
@@ -272,73 +294,32 @@ impl<'a> Loader<'a> {
         scope: &Scope,
         queue: &mut Queue,
     ) -> Read<Option<Shape>> {
-        let text = |change: &dyn Fn(&mut Text)| {
-            let mut shape = Text::default();
-            change(&mut shape);
-            Shape::Text(shape)
+        let shape = match key {
+            "allOf" | "anyOf" | "oneOf" => self.combination(key, value, scope, queue),
+            "not" => self.negation(value, scope, queue),
+            "if" => self.condition(value, object, scope, queue),
+            "items" | "prefixItems" | "contains" => self.array_keyword(key, value, object, scope, queue),
+            "additionalProperties" | "dependentSchemas" | "propertyNames" => self.object_keyword(key, value, scope, queue),
+            "unevaluatedItems" | "unevaluatedProperties" => return self.child(value, scope, queue).map(|_| None),
+            "$ref" => self.reference(value, scope, queue),
+            "type" => self.typed(value, scope),
+            _ => return flat_keyword(key, value, scope),
         };
-        Ok(Some(match key {
-            "$ref" => self.reference(value, scope, queue)?,
-            "type" => self.typed(value, scope)?,
-            "enum" => Shape::Enum(array(key, value, scope)?.to_vec()),
-            "const" => Shape::Const(value.clone()),
-            "allOf" | "anyOf" | "oneOf" => self.combination(key, value, scope, queue)?,
-            "not" => Shape::Not(self.child(value, scope, queue)?),
-            "if" => {
-                let mut parts = [Some(self.child(value, scope, queue)?), None, None];
-                for (part, key) in parts.iter_mut().skip(1).zip(["then", "else"]) {
-                    *part = object.get(key).map(|value| self.child(value, scope, queue)).transpose()?;
-                }
-                Shape::Conditional(parts)
-            }
-            "minLength" => {
-                let limit = Some(whole(key, value, scope)?);
-                text(&|shape| shape.min_length = limit)
-            }
-            "maxLength" => {
-                let limit = Some(whole(key, value, scope)?);
-                text(&|shape| shape.max_length = limit)
-            }
-            "pattern" => {
-                let pattern = pattern(string(key, value, scope)?, value, scope)?.text;
-                text(&|shape| shape.pattern = Some(pattern.clone()))
-            }
-            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => {
-                Shape::Numeric(limit(key, number(key, value, scope)?.clone()))
-            }
-            "items" | "prefixItems" | "contains" | "minItems" | "maxItems" | "uniqueItems" => {
-                Shape::Array(Box::new(self.array_keyword(key, value, object, scope, queue)?))
-            }
-            "additionalProperties"
-            | "required"
-            | "minProperties"
-            | "maxProperties"
-            | "dependentRequired"
-            | "dependentSchemas"
-            | "propertyNames" => Shape::Object(Box::new(self.object_keyword(key, value, scope, queue)?)),
-            "format" => {
-                string(key, value, scope)?;
-                generated_all(Vec::new())
-            }
-            "readOnly" | "writeOnly" => {
-                flag(key, value, scope)?;
-                generated_all(Vec::new())
-            }
-            _ => {
-                self.check_other(key, value, scope, queue)?;
-                return Ok(None);
-            }
-        }))
+        shape.map(Some)
     }
 
-    /// Keywords that make no node must be well-formed, too.
-    fn check_other(&mut self, key: &str, value: &'a Value, scope: &Scope, queue: &mut Queue) -> Read<()> {
-        match key {
-            "title" | "description" | "$dynamicRef" | "$dynamicAnchor" => string(key, value, scope).map(drop),
-            "deprecated" => flag(key, value, scope).map(drop),
-            "unevaluatedItems" | "unevaluatedProperties" => self.child(value, scope, queue).map(drop),
-            _ => Ok(()),
+    fn negation(&mut self, value: &'a Value, scope: &Scope, queue: &mut Queue) -> Read<Shape> {
+        self.child(value, scope, queue).map(Shape::Not)
+    }
+
+    fn condition(&mut self, value: &'a Value, object: &'a Object, scope: &Scope, queue: &mut Queue) -> Read<Shape> {
+        let mut parts = [Some(self.child(value, scope, queue)?), None, None];
+        for (part, key) in parts.iter_mut().skip(1).zip(["then", "else"]) {
+            if let Some(value) = object.get(key) {
+                *part = Some(self.child(value, scope, queue)?);
+            }
         }
+        Ok(Shape::Conditional(parts))
     }
 
     fn reference(&mut self, value: &Value, scope: &Scope, queue: &mut Queue) -> Read<Shape> {
@@ -391,8 +372,8 @@ impl<'a> Loader<'a> {
         object: &'a Object,
         scope: &Scope,
         queue: &mut Queue,
-    ) -> Read<ArrayShape> {
-        let mut shape = ArrayShape::new(false);
+    ) -> Read<Shape> {
+        let mut shape = Box::new(ArrayShape::new(false));
         match key {
             "items" => {
                 let id = self.child(value, scope, queue)?;
@@ -410,16 +391,13 @@ impl<'a> Loader<'a> {
                     shape.items.push(id);
                 }
             }
-            "contains" => shape.contains = Some(self.child(value, scope, queue)?),
-            "minItems" => shape.min = Some(whole(key, value, scope)?),
-            "maxItems" => shape.max = Some(whole(key, value, scope)?),
-            _ => shape.unique = flag(key, value, scope)?,
+            _ => shape.contains = Some(self.child(value, scope, queue)?),
         }
-        Ok(shape)
+        Ok(Shape::Array(shape))
     }
 
-    fn object_keyword(&mut self, key: &str, value: &'a Value, scope: &Scope, queue: &mut Queue) -> Read<ObjectShape> {
-        let mut shape = ObjectShape::new(false);
+    fn object_keyword(&mut self, key: &str, value: &'a Value, scope: &Scope, queue: &mut Queue) -> Read<Shape> {
+        let mut shape = Box::new(ObjectShape::new(false));
         match key {
             "additionalProperties" => {
                 let id = self.child(value, scope, queue)?;
@@ -427,17 +405,6 @@ impl<'a> Loader<'a> {
                     Shape::False => shape.additional = false,
                     Shape::True => {}
                     _ => shape.additional_schema = Some(id),
-                }
-            }
-            "required" => shape.required = strings(key, value, scope)?.into_iter().collect(),
-            "minProperties" => shape.min = Some(whole(key, value, scope)?),
-            "maxProperties" => shape.max = Some(whole(key, value, scope)?),
-            "dependentRequired" => {
-                for member in object_of(key, value, scope)?.iter() {
-                    let names = strings(key, &member.value, scope)?;
-                    if !names.is_empty() {
-                        shape.array_dependencies.insert(member.key.clone(), names.into_iter().collect());
-                    }
                 }
             }
             "dependentSchemas" => {
@@ -448,7 +415,7 @@ impl<'a> Loader<'a> {
             }
             _ => shape.names = Some(self.child(value, scope, queue)?),
         }
-        Ok(shape)
+        Ok(Shape::Object(shape))
     }
 
     fn properties(&mut self, object: &'a Object, scope: &Scope, queue: &mut Queue) -> Read<Option<Node>> {
@@ -470,13 +437,6 @@ impl<'a> Loader<'a> {
             shape.patterns.push((pattern, id));
         }
         Ok((!found.is_empty()).then(|| Node::new(Shape::Object(Box::new(shape)))))
-    }
-
-    fn join_optional(&mut self, before: Option<Node>, next: Node) -> Node {
-        match before {
-            Some(before) => self.join(Criterion::All, false, before, next),
-            None => next,
-        }
     }
 
     /// Joins two nodes of one object, or (`listed`) a combination and its next branch.
@@ -531,6 +491,59 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// A keyword that has no schemas in it.
+fn flat_keyword(key: &str, value: &Value, scope: &Scope) -> Read<Option<Shape>> {
+    Ok(Some(match key {
+        "enum" => Shape::Enum(array(key, value, scope)?.to_vec()),
+        "const" => Shape::Const(Box::new(value.clone())),
+        "minLength" => Shape::Text(Box::new(Text { min_length: Some(whole(key, value, scope)?), ..Text::default() })),
+        "maxLength" => Shape::Text(Box::new(Text { max_length: Some(whole(key, value, scope)?), ..Text::default() })),
+        "pattern" => {
+            let pattern = pattern(string(key, value, scope)?, value, scope)?;
+            Shape::Text(Box::new(Text { pattern: Some(pattern.text), ..Text::default() }))
+        }
+        "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => {
+            Shape::Numeric(Box::new(limit(key, number(key, value, scope)?.clone())))
+        }
+        "minItems" | "maxItems" | "uniqueItems" => {
+            let mut shape = ArrayShape::new(false);
+            match key {
+                "minItems" => shape.min = Some(whole(key, value, scope)?),
+                "maxItems" => shape.max = Some(whole(key, value, scope)?),
+                _ => shape.unique = flag(key, value, scope)?,
+            }
+            Shape::Array(Box::new(shape))
+        }
+        "required" | "minProperties" | "maxProperties" | "dependentRequired" => {
+            Shape::Object(Box::new(flat_object(key, value, scope)?))
+        }
+        // Nothing of their own, but a schema all the same.
+        "format" => string(key, value, scope).map(|_| generated_all(Vec::new()))?,
+        "readOnly" | "writeOnly" => flag(key, value, scope).map(|_| generated_all(Vec::new()))?,
+        "title" | "description" | "$dynamicRef" | "$dynamicAnchor" => return string(key, value, scope).map(|_| None),
+        "deprecated" => return flag(key, value, scope).map(|_| None),
+        _ => return Ok(None),
+    }))
+}
+
+fn flat_object(key: &str, value: &Value, scope: &Scope) -> Read<ObjectShape> {
+    let mut shape = ObjectShape::new(false);
+    match key {
+        "required" => shape.required = strings(key, value, scope)?.into_iter().collect(),
+        "minProperties" => shape.min = Some(whole(key, value, scope)?),
+        "maxProperties" => shape.max = Some(whole(key, value, scope)?),
+        _ => {
+            for member in object_of(key, value, scope)?.iter() {
+                let names = strings(key, &member.value, scope)?;
+                if !names.is_empty() {
+                    shape.array_dependencies.insert(member.key.clone(), names.into_iter().collect());
+                }
+            }
+        }
+    }
+    Ok(shape)
+}
+
 fn generated_all(branches: Vec<Id>) -> Shape {
     Shape::Combined { criterion: Criterion::All, branches, generated: true }
 }
@@ -543,16 +556,16 @@ fn same_class(a: &Shape, b: &Shape) -> bool {
 /// Both in one, when both are about strings, numbers, objects or arrays.
 fn merge(before: &Node, next: &Node) -> Option<Node> {
     let shape = match (&before.shape, &next.shape) {
-        (Shape::Text(a), Shape::Text(b)) => Shape::Text(Text {
+        (Shape::Text(a), Shape::Text(b)) => Shape::Text(Box::new(Text {
             required: a.required || b.required,
             min_length: b.min_length.or(a.min_length),
             max_length: b.max_length.or(a.max_length),
             pattern: b.pattern.clone().or_else(|| a.pattern.clone()),
             format: b.format.clone().or_else(|| a.format.clone()),
-        }),
+        })),
         (Shape::Numeric(a), Shape::Numeric(b)) => {
             let either = |a: &Option<Number>, b: &Option<Number>| b.clone().or_else(|| a.clone());
-            Shape::Numeric(Numeric {
+            Shape::Numeric(Box::new(Numeric {
                 required: a.required || b.required,
                 integer: a.integer || b.integer,
                 minimum: either(&a.minimum, &b.minimum),
@@ -560,7 +573,7 @@ fn merge(before: &Node, next: &Node) -> Option<Node> {
                 exclusive_minimum: either(&a.exclusive_minimum, &b.exclusive_minimum),
                 exclusive_maximum: either(&a.exclusive_maximum, &b.exclusive_maximum),
                 multiple_of: either(&a.multiple_of, &b.multiple_of),
-            })
+            }))
         }
         (Shape::Object(a), Shape::Object(b)) => Shape::Object(Box::new(merge_objects(a, b))),
         (Shape::Array(a), Shape::Array(b)) => {
@@ -610,8 +623,10 @@ fn of_type(value: &Value, scope: &Scope) -> Read<Shape> {
         return wrong("\"type\" is a type's name or a list of names", value, scope);
     };
     Ok(match name {
-        "string" => Shape::Text(Text { required: true, ..Text::default() }),
-        "integer" | "number" => Shape::Numeric(Numeric { required: true, integer: name == "integer", ..Numeric::default() }),
+        "string" => Shape::Text(Box::new(Text { required: true, ..Text::default() })),
+        "integer" | "number" => {
+            Shape::Numeric(Box::new(Numeric { required: true, integer: name == "integer", ..Numeric::default() }))
+        }
         "boolean" => Shape::Boolean,
         "null" => Shape::Null,
         "array" => Shape::Array(Box::new(ArrayShape::new(true))),
