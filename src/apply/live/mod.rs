@@ -175,6 +175,9 @@ impl Target for Live {
             Ok(bytes) => self.commit(bytes.concat()).await,
             Err(error) => Err(error),
         };
+        if let Some(writer) = &mut self.writer {
+            writer.holds(who.lease());
+        }
         committed.map_err(|error| self.failed("take the lease", error))
     }
 

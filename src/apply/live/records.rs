@@ -11,7 +11,7 @@ use crate::kafka::consumer::Reader;
 use crate::kafka::producer::{Outcome, Transactional};
 use crate::kafka::{Admin, KafkaError, Kind};
 use crate::model::environment::Kafka;
-use crate::plan::entry::Catalog;
+use crate::plan::entry::{Catalog, Lease};
 
 /// How often a transaction whose outcome is unknown is tried again, under a new producer of the same id.
 const TRIES: usize = 3;
@@ -78,6 +78,8 @@ pub(super) struct Writer {
     kafka: Kafka,
     root: PathBuf,
     topic: String,
+    /// What is written there while the lease is ours.
+    lease: Option<Lease>,
 }
 
 impl Writer {
@@ -100,9 +102,14 @@ impl Writer {
 
     fn open(kafka: Kafka, root: PathBuf, topic: String) -> Result<Writer, StepError> {
         let producer = Transactional::new(&kafka, &root, &transactional_id(&topic)).map_err(step_error)?;
-        let mut writer = Writer { producer, kafka, root, topic };
+        let mut writer = Writer { producer, kafka, root, topic, lease: None };
         checked(writer.producer.init())?;
         Ok(writer)
+    }
+
+    /// Says that `lease` is written now: whoever finds another there has lost it.
+    pub(super) fn holds(&mut self, lease: Lease) {
+        self.lease = Some(lease);
     }
 
     /// Commits records in one transaction. The writer comes back unless it was lost.
@@ -123,14 +130,28 @@ impl Writer {
                 Err(error) if error.kind == ErrorKind::Fenced => return (Some(self), last),
                 Err(_) => {}
             }
-            // Only one that finds itself still in possession may go on under the same id. Whoever came in between would be
-            // fenced by a new producer, so a doubt is resolved in favour of the one who takes over last.
+            // A new producer fences whoever came in between, so it is made only while the lease that is written is ours.
+            if let Err(error) = self.still_ours() {
+                return (None, Err(error));
+            }
             match Writer::open(self.kafka.clone(), self.root.clone(), self.topic.clone()) {
-                Ok(writer) => self = writer,
+                Ok(writer) => self = Writer { lease: self.lease, ..writer },
                 Err(error) => return (None, Err(error)),
             }
         }
         (Some(self), last)
+    }
+
+    fn still_ours(&self) -> Result<(), StepError> {
+        let Some(ours) = &self.lease else { return Ok(()) };
+        let ends = Reader::new(&self.kafka, &self.root, "mesh.catalog")
+            .and_then(|reader| reader.offsets(&[(&self.topic, 0)], At::CommittedEnd));
+        let end = ends.map_err(step_error)?.first().copied().unwrap_or(0);
+        let catalog = read_to(&self.kafka, &self.root, &self.topic, end).map_err(step_error)?;
+        match catalog.lease {
+            Some(lease) if lease != *ours => Err(StepError { kind: ErrorKind::Fenced, message: "the lease is another's".into() }),
+            _ => Ok(()),
+        }
     }
 
     fn commit_once(&mut self, records: &[Bytes]) -> Result<(), StepError> {

@@ -2,15 +2,19 @@
 //! deletions. What a broker refuses because it is done already counts as done only if it is what was wanted.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::apply::error::{ApplyError, ErrorKind};
 use crate::apply::target::StepError;
-use crate::kafka::admin::{Admin, Answers, ConfigOp, NewTopic, TopicError, TopicState};
+use crate::kafka::admin::{Admin, Answers, ConfigOp, ConfigSource, NewTopic, TopicError, TopicState};
 use crate::kafka::{KafkaError, Kind};
 use crate::plan::step::Operation;
 
 /// How often a call is repeated whose answer did not arrive.
 const TRIES: usize = 3;
+
+/// How long a change may take to be seen.
+const VISIBLE: Duration = Duration::from_secs(5);
 
 type Results = Vec<(usize, Result<(), StepError>)>;
 
@@ -99,7 +103,37 @@ async fn alter(admin: &Admin, due: &[(usize, &Operation)]) -> Results {
     let answers = repeat(|| admin.alter_configs(&changes, false)).await;
     let names: Vec<String> = wanted.iter().map(|(_, name)| name.clone()).collect();
     let done = settle(admin, &names, answers, |_, _| false).await;
+    let visible = |seen: &BTreeMap<String, TopicState>| {
+        changes
+            .iter()
+            .filter(|(name, _)| matches!(done.get(name), Some(Ok(()))))
+            .all(|(name, ops)| seen.get(name).is_none_or(|s| altered(s, ops)))
+    };
+    until(admin, &names, visible).await;
     by_step(wanted.into_iter(), &done)
+}
+
+fn altered(state: &TopicState, changes: &[ConfigOp]) -> bool {
+    changes.iter().all(|change| match change {
+        ConfigOp::Set(key, _) => state.config.get(key).is_some_and(|now| now.source == ConfigSource::Topic),
+        ConfigOp::Delete(key) => state.config.get(key).is_none_or(|now| now.source != ConfigSource::Topic),
+    })
+}
+
+/// Waits until what was done can be seen, for a while: a broker learns it a moment after the controller. That it can't be
+/// seen yet is no failure; the next plan tells.
+async fn until(admin: &Admin, names: &[String], visible: impl Fn(&BTreeMap<String, TopicState>) -> bool) {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(5);
+    while !names.is_empty() && started.elapsed() < VISIBLE {
+        match admin.describe_topics(names).await {
+            Ok(seen) if visible(&seen) => return,
+            // Metadata can only be asked for, nobody tells when it changes.
+            Ok(_) => tokio::time::sleep(pause).await,
+            Err(_) => return,
+        }
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
 }
 
 async fn delete(admin: &Admin, due: &[(usize, &Operation)]) -> Results {
@@ -135,6 +169,8 @@ async fn delete(admin: &Admin, due: &[(usize, &Operation)]) -> Results {
         Err(error) if error.message.contains("UNKNOWN_TOPIC") => (name, Ok(())),
         result => (name, result),
     }));
+    let gone: Vec<String> = doomed.into_iter().filter(|name| matches!(done.get(name), Some(Ok(())))).collect();
+    until(admin, &gone, BTreeMap::is_empty).await;
     by_step(wanted.into_iter().map(|(at, name, _)| (at, name)), &done)
 }
 
