@@ -152,17 +152,16 @@ impl Arena {
         }
     }
 
-    /// Whether two rows have the same values.
-    pub(crate) fn same(&self, a: RowId, b: RowId) -> bool {
+    /// Whether two rows have the same values in some columns.
+    pub(crate) fn same(&self, a: RowId, b: RowId, counts: impl Fn(usize) -> bool) -> bool {
         let one = |row: RowId| {
             let chunk = self.chunks.get(self.chunks.partition_point(|chunk| chunk.first <= row).checked_sub(1)?)?;
             let at = usize::try_from(row - chunk.first).ok()?;
-            (at < chunk.rows.num_rows()).then(|| chunk.rows.slice(at, 1))
+            (at < chunk.rows.num_rows()).then_some((chunk, at))
         };
-        match (one(a), one(b)) {
-            (Some(a), Some(b)) => a.columns() == b.columns(),
-            _ => false,
-        }
+        let (Some((a, at_a)), Some((b, at_b))) = (one(a), one(b)) else { return false };
+        let columns = a.rows.columns().iter().zip(b.rows.columns()).enumerate().filter(|(column, _)| counts(*column));
+        columns.map(|(_, (a, b))| (a.slice(at_a, 1), b.slice(at_b, 1))).all(|(a, b)| a == b)
     }
 }
 
@@ -215,6 +214,8 @@ mod tests {
         arena.append(&rows(&[6]), &[6]).unwrap();
         let first = arena.keep(&[5, 4]).unwrap();
         assert_eq!(gathered(&arena, &[first, first + 1, 5]), vec![Some(6), Some(5), None]);
-        assert!(arena.same(first, first) && !arena.same(first, first + 1) && !arena.same(first, NO_ROW));
+        let same = |a, b| arena.same(a, b, |_| true);
+        assert!(same(first, first) && !same(first, first + 1) && !same(first, NO_ROW));
+        assert!(arena.same(first, first + 1, |_| false));
     }
 }

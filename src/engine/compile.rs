@@ -51,37 +51,85 @@ pub(crate) struct Entry {
     pub(crate) target: Target,
     pub(crate) rebuild: Rebuild,
     pub(crate) read: bool,
+    /// For each scanned column whether anybody reads it.
+    pub(crate) wanted: Vec<bool>,
 }
 
 /// What stands above a node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Above {
     /// An operator of two inputs, to which the order among rows of both matters.
     join: bool,
     depth: usize,
     /// Which of the node's rows must be made again after a restart.
     rebuild: Rebuild,
+    /// For each column of the node's output whether anybody reads it.
+    wanted: Vec<bool>,
 }
 
 impl Above {
-    fn joined(self, rebuild: Rebuild) -> Self {
-        Above { join: true, depth: self.depth + 1, rebuild }
+    /// For an operator with one input, which reads the columns in `wanted`.
+    fn single(&self, wanted: Vec<bool>) -> Self {
+        Above { depth: self.depth + 1, wanted, ..self.clone() }
     }
 
-    fn same(self) -> Self {
-        Above { depth: self.depth + 1, ..self }
+    /// For one of the inputs of a join.
+    fn joined(&self, rebuild: Rebuild, wanted: Vec<bool>) -> Self {
+        Above { join: true, depth: self.depth + 1, rebuild, wanted }
     }
+}
+
+/// The columns that an input's reader wants: those read by expressions over it, its key's (a delete has no others), and
+/// those at `also`.
+fn wanted<'a>(
+    input: &Node,
+    also: impl Iterator<Item = usize>,
+    expressions: impl Iterator<Item = &'a Expr>,
+) -> Result<Vec<bool>, CompileError> {
+    let mut wanted = vec![false; input.schema().fields().len()];
+    let mut read: Vec<usize> = also.collect();
+    if let Changes::Upsert(key) = input.changes() {
+        read.extend(key);
+    }
+    for expression in expressions {
+        read.extend(Expression::compile(expression, input.schema())?.columns());
+    }
+    for column in read {
+        if let Some(wanted) = wanted.get_mut(column) {
+            *wanted = true;
+        }
+    }
+    Ok(wanted)
+}
+
+/// The same for both inputs of a join: what is read of its output, and by its own condition.
+fn wanted_of_join(
+    inputs: (&Node, &Node),
+    above: &Above,
+    on: &[On],
+    residual: Option<&Expr>,
+    schema: &DFSchema,
+) -> Result<(Vec<bool>, Vec<bool>), CompileError> {
+    let width = inputs.0.schema().fields().len();
+    let mut read: Vec<usize> = above.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column).collect();
+    if let Some(residual) = residual {
+        read.extend(Expression::compile(residual, schema)?.columns());
+    }
+    let left = wanted(inputs.0, read.iter().copied(), on.iter().map(|on| &on.left))?;
+    let right = wanted(inputs.1, read.iter().filter_map(|c| c.checked_sub(width)), on.iter().map(|on| &on.right))?;
+    Ok((left, right))
 }
 
 impl Graph {
     pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
-        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false };
+        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false, wanted: Vec::new() };
         let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
-        graph.root = graph.node(&query.root, Above { join: false, depth: 0, rebuild: Rebuild::Nothing })?;
+        let wanted = vec![true; query.root.schema().fields().len()];
+        graph.root = graph.node(&query.root, &Above { join: false, depth: 0, rebuild: Rebuild::Nothing, wanted })?;
         Ok(graph)
     }
 
-    fn node(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+    fn node(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         if above.depth > DEPTH {
             return Err(CompileError(format!("more than {DEPTH} operators stand on top of one another")));
         }
@@ -91,13 +139,14 @@ impl Graph {
         match node {
             Node::Scan { input, .. } => self.scan(*input, above),
             Node::Filter { input, predicate } => {
-                let feed = self.node(input, above.same())?;
+                let read = above.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column);
+                let feed = self.node(input, &above.single(wanted(input, read, std::iter::once(predicate))?))?;
                 let remember = !above.join && keeps_rows(input);
                 let filter = Filter::compile(predicate, input.schema(), input.changes(), remember)?;
                 Ok(self.place(filter, vec![feed]))
             }
             Node::Project { input, columns, schema, changes } => {
-                let feed = self.node(input, above.same())?;
+                let feed = self.node(input, &above.single(wanted(input, std::iter::empty(), columns.iter())?))?;
                 Ok(self.place(Project::compile(columns, input.schema(), schema, changes)?, vec![feed]))
             }
             Node::LookupJoin { .. } => self.lookup_join(node, above),
@@ -106,16 +155,18 @@ impl Graph {
             Node::Aggregate { input, group, aggregates, schema, changes } => {
                 require_append(input, "an aggregate")?;
                 // Its own state comes from the changelog, so nothing below must be made again.
-                let feed = self.node(input, Above { rebuild: Rebuild::Nothing, ..above.same() })?;
+                let read = group.iter().chain(aggregates.iter().filter_map(|aggregate| aggregate.argument.as_ref()));
+                let above = above.single(wanted(input, std::iter::empty(), read)?);
+                let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, ..above })?;
                 Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed]))
             }
         }
     }
 
-    fn scan(&mut self, input: usize, above: Above) -> Result<Feed, CompileError> {
+    fn scan(&mut self, input: usize, above: &Above) -> Result<Feed, CompileError> {
         match self.entries.get_mut(input) {
             Some(entry) if !entry.read => {
-                *entry = Entry { target: None, rebuild: above.rebuild, read: true };
+                *entry = Entry { target: None, rebuild: above.rebuild, read: true, wanted: above.wanted.clone() };
                 Ok(Feed::Input(input))
             }
             Some(_) => Err(CompileError(format!("input {input} is scanned twice"))),
@@ -123,7 +174,7 @@ impl Graph {
         }
     }
 
-    fn lookup_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+    fn lookup_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         let Node::LookupJoin { stream, table, on, residual, kind, schema } = node else { return Err(not_a("lookup join")) };
         require_append(stream, "the stream of a join with a table")?;
         if has_aggregate(table) {
@@ -134,15 +185,16 @@ impl Graph {
             ));
         }
         require_whole_key(table, on.iter().map(|on| &on.right), "the table")?;
-        let left = self.node(stream, above.joined(above.rebuild))?;
-        let right = self.node(table, above.joined(Rebuild::Whole))?;
+        let (left, right) = wanted_of_join((stream, table), above, on, residual.as_ref(), schema)?;
+        let left = self.node(stream, &above.joined(above.rebuild, left))?;
+        let right = self.node(table, &above.joined(Rebuild::Whole, right))?;
         let keys = keys(on, stream.schema(), table.schema())?;
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
-        let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), *kind, schema)?;
+        let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), *kind, (schema, &above.wanted))?;
         Ok(self.place(join, vec![left, right]))
     }
 
-    fn interval_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+    fn interval_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         let Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema } = node else {
             return Err(not_a("interval join"));
         };
@@ -158,25 +210,27 @@ impl Graph {
             Rebuild::Nothing => again(0),
             Rebuild::Window { ms } => again(ms),
         };
-        let left_feed = self.node(left, above.joined(left_rebuild))?;
-        let right_feed = self.node(right, above.joined(right_rebuild))?;
+        let (left_wanted, right_wanted) = wanted_of_join((left, right), above, on, residual.as_ref(), schema)?;
+        let left_feed = self.node(left, &above.joined(left_rebuild, left_wanted))?;
+        let right_feed = self.node(right, &above.joined(right_rebuild, right_wanted))?;
         let keys = keys(on, left.schema(), right.schema())?;
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
         let inputs = (left.schema().as_ref(), right.schema().as_ref());
-        let join = IntervalJoin::compile(keys, inputs, bounds, residual.as_ref(), *kind, schema, above.join)?;
+        let join = IntervalJoin::compile(keys, inputs, bounds, residual.as_ref(), *kind, (schema, &above.wanted), above.join)?;
         Ok(self.place(join, vec![left_feed, right_feed]))
     }
 
-    fn table_join(&mut self, node: &Node, above: Above) -> Result<Feed, CompileError> {
+    fn table_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         let Node::TableJoin { left, right, on, residual, kind, schema, changes } = node else { return Err(not_a("table join")) };
         require_whole_key(left, on.iter().map(|on| &on.left), "the left table")?;
         require_whole_key(right, on.iter().map(|on| &on.right), "the right table")?;
-        let left_feed = self.node(left, above.joined(Rebuild::Whole))?;
-        let right_feed = self.node(right, above.joined(Rebuild::Whole))?;
+        let (left_wanted, right_wanted) = wanted_of_join((left, right), above, on, residual.as_ref(), schema)?;
+        let left_feed = self.node(left, &above.joined(Rebuild::Whole, left_wanted))?;
+        let right_feed = self.node(right, &above.joined(Rebuild::Whole, right_wanted))?;
         let keys = keys(on, left.schema(), right.schema())?;
         let keys = [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?];
         let inputs = (left.schema().as_ref(), right.schema().as_ref());
-        let join = TableJoin::compile(keys, inputs, residual.as_ref(), *kind, schema, changes)?;
+        let join = TableJoin::compile(keys, inputs, residual.as_ref(), *kind, (schema, &above.wanted), changes)?;
         Ok(self.place(join, vec![left_feed, right_feed]))
     }
 

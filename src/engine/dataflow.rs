@@ -1,6 +1,6 @@
 //! The running dataflow: rows in, rows out, one step after the other.
 
-use arrow::array::{ArrayRef, TimestampMillisecondArray};
+use arrow::array::{TimestampMillisecondArray, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
@@ -58,6 +58,8 @@ struct InputEdge {
     given: SchemaRef,
     scanned: SchemaRef,
     changes: Changes,
+    /// Whether anybody reads `rowtime`; else it is null, so that rows that differ in it only are the same.
+    rowtime: bool,
 }
 
 /// Where a batch's first row stands among what was given to `step`.
@@ -73,7 +75,7 @@ impl Dataflow {
     pub fn compile(query: &Query) -> Result<Dataflow, CompileError> {
         let graph = Graph::compile(query)?;
         check_result(query)?;
-        let inputs = query.inputs.iter().enumerate().map(|(i, input)| input_edge(&query.root, i, input)).collect();
+        let inputs = query.inputs.iter().enumerate().map(|(i, input)| input_edge(query, &graph, i, input)).collect();
         Ok(Dataflow {
             graph,
             inputs,
@@ -366,24 +368,26 @@ fn row_error(failure: Failure, origin: Option<Origin>) -> RowError {
 /// The input's rows with `rowtime`.
 fn scan(edge: &InputEdge, batch: Batch) -> Result<Batch, Failure> {
     let mut columns = batch.rows.columns().to_vec();
-    if columns.len() < edge.scanned.fields().len() {
-        let zone = match edge.scanned.fields().last().map(|field| field.data_type()) {
-            Some(DataType::Timestamp(_, zone)) => zone.clone(),
-            _ => None,
-        };
-        let times = TimestampMillisecondArray::new(batch.times.clone(), None).with_timezone_opt(zone);
-        columns.push(Arc::new(times) as ArrayRef);
+    let rowtime = edge.scanned.fields().last().filter(|_| columns.len() < edge.scanned.fields().len());
+    match rowtime.map(|field| field.data_type()) {
+        Some(DataType::Timestamp(_, zone)) if edge.rowtime => {
+            let times = TimestampMillisecondArray::new(batch.times.clone(), None);
+            columns.push(Arc::new(times.with_timezone_opt(zone.clone())));
+        }
+        Some(data_type) => columns.push(new_null_array(data_type, batch.len())),
+        None => {}
     }
     Ok(Batch { rows: rows_of(&edge.scanned, columns, batch.times.len())?, ..batch })
 }
 
-fn input_edge(root: &Node, at: usize, input: &Input) -> InputEdge {
+fn input_edge(query: &Query, graph: &Graph, at: usize, input: &Input) -> InputEdge {
     let given = nullable_fields(&input.row_type);
-    let (scanned, changes) = match find_scan(root, at) {
+    let (scanned, changes) = match find_scan(&query.root, at) {
         Some(Node::Scan { schema, changes, .. }) => (nullable(schema), changes.clone()),
         _ => (given.clone(), Changes::Append),
     };
-    InputEdge { product: input.product.clone(), alias: input.alias.clone(), given, scanned, changes }
+    let rowtime = graph.entries.get(at).and_then(|entry| entry.wanted.last()).copied().unwrap_or(false);
+    InputEdge { product: input.product.clone(), alias: input.alias.clone(), given, scanned, changes, rowtime }
 }
 
 fn find_scan(node: &Node, wanted: usize) -> Option<&Node> {

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use arrow::datatypes::SchemaRef;
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
 
@@ -18,7 +17,7 @@ use super::error::{CompileError, Failure};
 use super::expression::nullable;
 use super::key::{KeyEncoder, KeyMap};
 use super::operator::Operator;
-use super::residual::{Residual, Rows, whole_pairs};
+use super::pairs::{Output, Residual, Rows};
 use crate::sql::query::{Changes, JoinKind};
 
 const LEFT: usize = 0;
@@ -36,7 +35,7 @@ pub(crate) struct IntervalJoin {
     bounds: (i64, i64),
     residual: Option<Residual>,
     kind: JoinKind,
-    schema: SchemaRef,
+    output: Output,
     /// Whether results are made at each push, since an operator above depends on their order among other rows.
     eager: bool,
     /// Pairs of this step that the residual condition has not seen, in order of arrival.
@@ -86,7 +85,7 @@ impl IntervalJoin {
         bounds: (i64, i64),
         residual: Option<&Expr>,
         kind: JoinKind,
-        schema: &DFSchema,
+        (schema, wanted): (&DFSchema, &[bool]),
         eager: bool,
     ) -> Result<Self, CompileError> {
         if bounds.0 > bounds.1 {
@@ -98,7 +97,7 @@ impl IntervalJoin {
             bounds,
             residual: residual.map(|condition| Residual::compile(condition, schema)).transpose()?,
             kind,
-            schema: nullable(schema),
+            output: Output::new(schema, wanted),
             eager,
             candidates: Vec::new(),
             results: Vec::new(),
@@ -191,7 +190,7 @@ impl IntervalJoin {
         let batch = |part: &[Pair]| {
             let (left, right): (Vec<_>, Vec<_>) = part.iter().map(|pair| (pair.left, pair.right)).unzip();
             let (left, right) = (Rows::Kept(&self.left.rows, &left), Rows::Kept(&self.right.rows, &right));
-            let rows = whole_pairs(&self.schema, left, right)?;
+            let rows = self.output.pairs(left, right)?;
             Ok(Batch::inserts(rows, part.iter().map(Pair::time).collect()))
         };
         results.chunks(most.max(1)).map(batch).collect()
@@ -305,7 +304,7 @@ impl Operator for IntervalJoin {
             JoinKind::Inner => "interval join",
             JoinKind::Left => "left interval join",
         };
-        Description::stateless(name, &self.schema, &Changes::Append, inputs)
+        Description::stateless(name, self.output.schema(), &Changes::Append, inputs)
             .detail("on", format!("{} = {}", self.left.key.text(), self.right.key.text()))
             .detail("time", format!("right - left between {} ms and {} ms", self.bounds.0, self.bounds.1))
             .detail_if("where", self.residual.as_ref().map(Residual::text))

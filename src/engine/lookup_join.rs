@@ -6,7 +6,6 @@
 //! table has reached its time.
 
 use arrow::array::UInt32Array;
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
@@ -18,7 +17,7 @@ use super::error::{CompileError, Failure};
 use super::expression::nullable;
 use super::key::{KeyEncoder, KeyMap};
 use super::operator::Operator;
-use super::residual::{Residual, Rows, whole_pairs};
+use super::pairs::{Output, Residual, Rows};
 use crate::sql::query::{Changes, JoinKind};
 
 /// The port of the stream's rows; the table's is 1.
@@ -32,7 +31,7 @@ pub(crate) struct LookupJoin {
     table_key: KeyEncoder,
     residual: Option<Residual>,
     kind: JoinKind,
-    schema: SchemaRef,
+    output: Output,
     /// The table's rows.
     rows: Arena,
     /// By key, in the order of time.
@@ -57,14 +56,14 @@ impl LookupJoin {
         table: &DFSchema,
         residual: Option<&Expr>,
         kind: JoinKind,
-        schema: &DFSchema,
+        (schema, wanted): (&DFSchema, &[bool]),
     ) -> Result<Self, CompileError> {
         Ok(LookupJoin {
             stream_key: keys.0,
             table_key: keys.1,
             residual: residual.map(|condition| Residual::compile(condition, schema)).transpose()?,
             kind,
-            schema: nullable(schema),
+            output: Output::new(schema, wanted),
             rows: Arena::new(nullable(table)),
             versions: KeyMap::default(),
             live: 0,
@@ -149,7 +148,7 @@ impl LookupJoin {
         if batch.is_empty() {
             return Ok(None);
         }
-        let rows = whole_pairs(&self.schema, Rows::Given(&batch.rows, None), Rows::Kept(&self.rows, found))?;
+        let rows = self.output.pairs(Rows::Given(&batch.rows, None), Rows::Kept(&self.rows, found))?;
         Ok(Some(Batch::inserts(rows, batch.times.clone())))
     }
 }
@@ -218,7 +217,7 @@ impl Operator for LookupJoin {
             JoinKind::Inner => "lookup join",
             JoinKind::Left => "left lookup join",
         };
-        Description::stateless(name, &self.schema, &Changes::Append, inputs)
+        Description::stateless(name, self.output.schema(), &Changes::Append, inputs)
             .detail("on", format!("{} = {}", self.stream_key.text(), self.table_key.text()))
             .detail_if("where", self.residual.as_ref().map(Residual::text))
             .state(State {

@@ -27,8 +27,8 @@ mod filter;
 mod interval_join;
 mod key;
 mod lookup_join;
+mod pairs;
 mod project;
-mod residual;
 mod saved;
 mod table_join;
 

@@ -4,19 +4,18 @@
 //! both. A change of either side gives at most one record: the new result, or a delete when there is none any more.
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
 
 use super::arena::{Arena, NO_ROW, RowId};
-use super::batch::{Batch, rows_of};
+use super::batch::Batch;
 use super::describe::{Description, State};
 use super::error::{CompileError, Failure};
 use super::expression::nullable;
 use super::key::{KeyEncoder, KeyMap, Keys};
 use super::operator::Operator;
-use super::residual::{Residual, Rows};
+use super::pairs::{Output, Residual, Rows};
 use crate::sql::query::{Changes, JoinKind};
 
 const LEFT: usize = 0;
@@ -29,7 +28,7 @@ pub(crate) struct TableJoin {
     keys: [KeyEncoder; 2],
     residual: Option<Residual>,
     kind: JoinKind,
-    schema: SchemaRef,
+    output: Output,
     changes: Changes,
     rows: [Arena; 2],
     pairs: KeyMap<Pair>,
@@ -71,7 +70,7 @@ struct Change {
 
 /// Rows to be sent: numbers of both sides, times, and which are deletes.
 #[derive(Default)]
-struct Output {
+struct Records {
     left: Vec<RowId>,
     right: Vec<RowId>,
     times: Vec<i64>,
@@ -85,14 +84,14 @@ impl TableJoin {
         inputs: (&DFSchema, &DFSchema),
         residual: Option<&Expr>,
         kind: JoinKind,
-        schema: &DFSchema,
+        (schema, wanted): (&DFSchema, &[bool]),
         changes: &Changes,
     ) -> Result<Self, CompileError> {
         Ok(TableJoin {
             keys,
             residual: residual.map(|condition| Residual::compile(condition, schema)).transpose()?,
             kind,
-            schema: nullable(schema),
+            output: Output::new(schema, wanted),
             changes: changes.clone(),
             rows: [Arena::new(nullable(inputs.0)), Arena::new(nullable(inputs.1))],
             pairs: KeyMap::default(),
@@ -141,7 +140,7 @@ impl TableJoin {
     }
 
     /// Makes a change the truth, and adds to the output what it means.
-    fn carry_out(&mut self, port: usize, key: &[u8], change: &Change, fits: bool, given: Held, output: &mut Output) {
+    fn carry_out(&mut self, port: usize, key: &[u8], change: &Change, fits: bool, given: Held, records: &mut Records) {
         let [left, right] = change.sides;
         let pair = self.pairs.entry_ref(key).or_default();
         let before = *pair;
@@ -165,7 +164,7 @@ impl TableJoin {
                 Sent::Alone if port != LEFT => true,
                 Sent::Alone | Sent::Both => {
                     let (old, new) = (before.sides.get(port).copied().flatten(), change.sides.get(port).copied().flatten());
-                    self.rows.get(port).is_some_and(|rows| rows.same(number(old), number(new)))
+                    self.looks_same(port, number(old), number(new))
                 }
             };
         if unchanged {
@@ -173,32 +172,41 @@ impl TableJoin {
         }
         let delete = sent == Sent::Nothing;
         // A delete needs the left's key: from its row, or from the delete that came.
-        output.left.push(left.map_or(given.row, |held| held.row));
-        output.right.push(if sent == Sent::Both { number(right) } else { NO_ROW });
-        output.times.push([left, right].into_iter().flatten().map(|held| held.time).fold(given.time, i64::max));
-        output.deletes.push(delete);
+        records.left.push(left.map_or(given.row, |held| held.row));
+        records.right.push(if sent == Sent::Both { number(right) } else { NO_ROW });
+        records.times.push([left, right].into_iter().flatten().map(|held| held.time).fold(given.time, i64::max));
+        records.deletes.push(delete);
     }
 
-    fn send(&self, output: Output) -> Result<Option<Batch>, ArrowError> {
-        if output.times.is_empty() {
+    /// Whether two rows of a side have the same values in all columns that anybody reads.
+    fn looks_same(&self, port: usize, old: RowId, new: RowId) -> bool {
+        let first = if port == LEFT { 0 } else { self.rows.first().map_or(0, |left| left.schema().fields().len()) };
+        self.rows.get(port).is_some_and(|rows| rows.same(old, new, |column| self.output.wants(first + column)))
+    }
+
+    fn send(&self, records: Records) -> Result<Option<Batch>, ArrowError> {
+        if records.times.is_empty() {
             return Ok(None);
         }
         let [left_rows, right_rows] = &self.rows;
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        if output.deletes.contains(&true) {
-            let kept = output.left.iter().zip(&output.deletes).map(|(row, delete)| if *delete { NO_ROW } else { *row });
-            let kept: Vec<RowId> = kept.collect();
-            for column in 0..left_rows.schema().fields().len() {
-                let key = matches!(&self.changes, Changes::Upsert(key) if key.contains(&column));
-                columns.extend(left_rows.gather(if key { &output.left } else { &kept }, std::iter::once(column))?);
-            }
+        let width = left_rows.schema().fields().len();
+        let wanted = (0..width).filter(|column| self.output.wants(*column));
+        let mut columns: Vec<ArrayRef> = if records.deletes.contains(&true) {
+            // Of a delete only the key's columns are said.
+            let said = records.left.iter().zip(&records.deletes).map(|(row, delete)| if *delete { NO_ROW } else { *row });
+            let said: Vec<RowId> = said.collect();
+            let is_key = |column: usize| matches!(&self.changes, Changes::Upsert(key) if key.contains(&column));
+            let rows = |column| if is_key(column) { &records.left } else { &said };
+            let gathered = wanted.map(|column| left_rows.gather(rows(column), std::iter::once(column)));
+            gathered.collect::<Result<Vec<_>, _>>()?.concat()
         } else {
-            columns.extend(left_rows.gather(&output.left, 0..left_rows.schema().fields().len())?);
-        }
-        columns.extend(right_rows.gather(&output.right, 0..right_rows.schema().fields().len())?);
-        let rows = rows_of(&self.schema, columns, output.times.len())?;
-        let deletes = output.deletes.contains(&true).then(|| BooleanArray::from(output.deletes));
-        Ok(Some(Batch { rows, times: output.times.into(), deletes }))
+            left_rows.gather(&records.left, wanted)?
+        };
+        let right_columns = (0..right_rows.schema().fields().len()).filter(|column| self.output.wants(width + column));
+        columns.extend(right_rows.gather(&records.right, right_columns)?);
+        let rows = self.output.rows(columns, records.times.len())?;
+        let deletes = records.deletes.contains(&true).then(|| BooleanArray::from(records.deletes));
+        Ok(Some(Batch { rows, times: records.times.into(), deletes }))
     }
 
     /// Copies the wanted rows of a side together when most are not wanted any more.
@@ -223,13 +231,13 @@ impl Operator for TableJoin {
         let first = rows.append(&batch.rows, &batch.times)?;
         let changes = self.changes_of(port, batch, &keys, first);
         let fits = self.fits(&changes)?;
-        let mut output = Output::default();
+        let mut records = Records::default();
         for (change, fits) in changes.iter().zip(fits) {
             let time = batch.times.get(change.row).copied().unwrap_or(i64::MIN);
             let given = Held { row: first + change.row as RowId, time };
-            self.carry_out(port, keys.bytes(change.row), change, fits, given, &mut output);
+            self.carry_out(port, keys.bytes(change.row), change, fits, given, &mut records);
         }
-        let out = self.send(output)?;
+        let out = self.send(records)?;
         self.collect_garbage(port)?;
         Ok(out)
     }
@@ -249,7 +257,7 @@ impl Operator for TableJoin {
             JoinKind::Left => "left table join",
         };
         let on: Vec<String> = self.keys.iter().map(KeyEncoder::text).collect();
-        Description::stateless(name, &self.schema, &self.changes, inputs)
+        Description::stateless(name, self.output.schema(), &self.changes, inputs)
             .detail("on", on.join(" = "))
             .detail_if("where", self.residual.as_ref().map(Residual::text))
             .state(State {

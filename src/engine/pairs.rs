@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
@@ -39,7 +39,7 @@ impl Residual {
 
     /// For each pair whether the condition holds.
     pub(crate) fn holds(&self, left: Rows<'_>, right: Rows<'_>) -> Result<BooleanArray, Failure> {
-        self.condition.holds(&pairs(&self.schema, left, right, &self.columns)?)
+        self.condition.holds(&self.rows(left, right)?)
     }
 
     /// For each pair whether the condition holds; `None` where it can't be computed, with why in `failures`.
@@ -49,10 +49,18 @@ impl Residual {
         right: Rows<'_>,
         failures: &mut Vec<Failure>,
     ) -> Result<Vec<Option<bool>>, Failure> {
-        let rows = pairs(&self.schema, left, right, &self.columns)?;
+        let rows = self.rows(left, right)?;
         let mut results = Vec::with_capacity(rows.num_rows());
         self.halve(&rows, &mut results, failures);
         Ok(results)
+    }
+
+    /// The pairs' columns that the condition reads.
+    fn rows(&self, left: Rows<'_>, right: Rows<'_>) -> Result<RecordBatch, ArrowError> {
+        let width = left.width();
+        let mut gathered = left.gather(self.columns.iter().copied().filter(|c| *c < width))?;
+        gathered.extend(right.gather(self.columns.iter().filter_map(|c| c.checked_sub(width)))?);
+        rows_of(&self.schema, gathered, left.len())
     }
 
     fn halve(&self, rows: &RecordBatch, results: &mut Vec<Option<bool>>, failures: &mut Vec<Failure>) {
@@ -104,17 +112,44 @@ impl Rows<'_> {
     }
 }
 
-/// Pairs as rows with some columns of the join's output: those of the left side, then those of the right.
-pub(crate) fn pairs(schema: &SchemaRef, left: Rows<'_>, right: Rows<'_>, columns: &[usize]) -> Result<RecordBatch, ArrowError> {
-    let width = left.width();
-    let mut gathered = left.gather(columns.iter().copied().filter(|c| *c < width))?;
-    gathered.extend(right.gather(columns.iter().filter_map(|c| c.checked_sub(width)))?);
-    rows_of(schema, gathered, left.len())
+/// What a join makes of pairs: the left side's columns, then the right's. Those that nobody above reads come out null.
+#[derive(Debug)]
+pub(crate) struct Output {
+    schema: SchemaRef,
+    wanted: Vec<bool>,
 }
 
-/// Pairs as rows with all columns of the join's output.
-pub(crate) fn whole_pairs(schema: &SchemaRef, left: Rows<'_>, right: Rows<'_>) -> Result<RecordBatch, ArrowError> {
-    let mut gathered = left.gather(0..left.width())?;
-    gathered.extend(right.gather(0..right.width())?);
-    rows_of(schema, gathered, left.len())
+impl Output {
+    /// `wanted` says of each column of `schema` whether anybody reads it.
+    pub(crate) fn new(schema: &DFSchema, wanted: &[bool]) -> Self {
+        Output { schema: nullable(schema), wanted: wanted.to_vec() }
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether anybody reads a column.
+    pub(crate) fn wants(&self, column: usize) -> bool {
+        self.wanted.get(column).copied().unwrap_or(false)
+    }
+
+    /// Pairs as rows.
+    pub(crate) fn pairs(&self, left: Rows<'_>, right: Rows<'_>) -> Result<RecordBatch, ArrowError> {
+        let wanted: Vec<usize> = (0..self.schema.fields().len()).filter(|column| self.wants(*column)).collect();
+        let width = left.width();
+        let mut gathered = left.gather(wanted.iter().copied().filter(|c| *c < width))?;
+        gathered.extend(right.gather(wanted.iter().filter_map(|c| c.checked_sub(width)))?);
+        self.rows(gathered, left.len())
+    }
+
+    /// The wanted columns, and nulls for the others, as rows.
+    pub(crate) fn rows(&self, gathered: Vec<ArrayRef>, length: usize) -> Result<RecordBatch, ArrowError> {
+        let mut gathered = gathered.into_iter();
+        let column = |(at, field): (usize, &FieldRef)| {
+            if self.wants(at) { gathered.next() } else { None }.unwrap_or_else(|| new_null_array(field.data_type(), length))
+        };
+        let columns = self.schema.fields().iter().enumerate().map(column).collect();
+        rows_of(&self.schema, columns, length)
+    }
 }
