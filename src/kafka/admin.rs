@@ -1,10 +1,11 @@
 //! Asking and changing a cluster: topics, configs, offsets, ACLs. Every call has the deadline that `connect` was given.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Role};
+use super::consumer;
 use super::error::{KafkaError, code};
 use super::native::{self, Call, Fault, Offsets};
 use crate::model::environment::Kafka;
@@ -258,6 +259,8 @@ impl From<&Acl> for AclFilter {
 /// A connection for asking and changing.
 pub struct Admin {
     client: Client,
+    kafka: Kafka,
+    root: PathBuf,
     deadline: Duration,
 }
 
@@ -265,7 +268,8 @@ impl Admin {
     /// Connects, and comes back when a broker has answered. An unreachable cluster is noticed within `deadline`, and after
     /// three seconds already when every broker refuses the connection.
     pub async fn connect(kafka: &Kafka, root: &Path, deadline: Duration) -> Result<Admin, KafkaError> {
-        let admin = Admin { client: Client::new(kafka, root, Role::Admin)?, deadline };
+        let admin =
+            Admin { client: Client::new(kafka, root, Role::Admin)?, kafka: kafka.clone(), root: root.to_owned(), deadline };
         let started = Instant::now();
         let hopeless = async {
             let seen = &admin.client.native;
@@ -447,19 +451,15 @@ impl Admin {
 
     /// What a group has committed for each partition, in the order given; offsets of an open transaction are waited for.
     pub async fn group_offsets(&self, group: &str, partitions: &[(&str, i32)]) -> Result<Vec<Option<i64>>, KafkaError> {
-        const OPERATION: &str = "read a group's offsets";
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let deadline = Instant::now() + self.deadline;
-        loop {
-            let found = self.ask(OPERATION, native::group_offsets(&self.client.native, group, partitions, self.deadline)).await?;
-            if !is_unstable(&found) || Instant::now() > deadline {
-                return committed(&self.client, OPERATION, partitions, found);
-            }
-            // The transaction that has them is about to end; nobody tells when.
-            tokio::time::sleep(UNSTABLE_PAUSE).await;
-        }
+        let client = Client::new(&self.kafka, &self.root, Role::Group(group))?;
+        let partitions: Vec<(String, i32)> =
+            partitions.iter().map(|(topic, partition)| ((*topic).to_owned(), *partition)).collect();
+        let deadline = self.deadline;
+        let asked = tokio::task::spawn_blocking(move || {
+            let partitions: Vec<(&str, i32)> = partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+            consumer::committed(&client, &partitions, deadline)
+        });
+        asked.await.unwrap_or_else(|error| Err(self.client.local_error("read a group's offsets", error.to_string())))
     }
 
     /// Creates ACLs; the answers stand in the same order.
@@ -515,25 +515,6 @@ impl Admin {
         }
         self.ask("delete acls", native::delete_acls(&self.client.native, filters, self.deadline)).await
     }
-}
-
-/// How long to wait before a group's offsets are asked for again that a transaction is about to commit.
-pub(super) const UNSTABLE_PAUSE: Duration = Duration::from_millis(20);
-
-/// Whether some offset is about to be committed by a transaction that is not at its end.
-pub(super) fn is_unstable(found: &Offsets) -> bool {
-    found.iter().any(|(_, _, offset)| offset.as_ref().is_err_and(|fault| fault.code == code::UNSTABLE_OFFSET_COMMIT))
-}
-
-/// What a group has committed, in the order in which its partitions were asked for.
-pub(super) fn committed(
-    client: &Client,
-    operation: &str,
-    partitions: &[(&str, i32)],
-    found: Offsets,
-) -> Result<Vec<Option<i64>>, KafkaError> {
-    let found = in_order(client, operation, partitions, found)?;
-    Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect())
 }
 
 /// Offsets in the order in which their partitions were asked for.

@@ -12,8 +12,9 @@ use crate::model::environment::{Kafka, Security};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role<'a> {
     Admin,
-    /// The group whose offsets it asks for.
-    Reader(&'a str),
+    Reader,
+    /// Asks what this group has committed.
+    Group(&'a str),
     /// The transactional id.
     Writer(&'a str),
 }
@@ -35,7 +36,7 @@ impl Client {
             let more = security_settings(security, root);
             settings.extend(more.map_err(|message| KafkaError::local(&kafka.bootstrap, OPERATION, message))?);
         }
-        let role = if matches!(role, Role::Reader(_)) { native::Role::Consumer } else { native::Role::Producer };
+        let role = if matches!(role, Role::Reader | Role::Group(_)) { native::Role::Consumer } else { native::Role::Producer };
         let native =
             native::Client::new(role, &settings).map_err(|fault| KafkaError::local(&kafka.bootstrap, OPERATION, fault.text))?;
         Ok(Client { native, endpoint: kafka.bootstrap.as_str().into() })
@@ -81,7 +82,7 @@ fn common_settings(kafka: &Kafka) -> Settings {
 fn role_settings(role: Role<'_>) -> Settings {
     let fixed: &[(&str, &str)] = match role {
         Role::Admin => &[],
-        Role::Reader(_) => &[
+        Role::Reader => &[
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("isolation.level", "read_committed"),
@@ -110,10 +111,8 @@ fn role_settings(role: Role<'_>) -> Settings {
     };
     let mut settings: Settings = fixed.iter().map(|(name, value)| (*name, (*value).into())).collect();
     match role {
-        Role::Admin => {}
-        // The library asks for a group's offsets anew when its coordinator has moved, and does that through the client's own
-        // group: without one it follows a null pointer (seen on a broker whose first group this was).
-        Role::Reader(group) => settings.push(("group.id", group.into())),
+        Role::Admin | Role::Reader => {}
+        Role::Group(id) => settings.push(("group.id", id.into())),
         Role::Writer(id) => settings.push(("transactional.id", id.into())),
     }
     settings
@@ -176,7 +175,7 @@ mod tests {
     #[test]
     fn every_setting_is_known_to_the_library() {
         let kafka = Kafka { bootstrap: "127.0.0.1:9".into(), security: None };
-        for role in [Role::Admin, Role::Reader("group"), Role::Writer("id")] {
+        for role in [Role::Admin, Role::Reader, Role::Group("group"), Role::Writer("id")] {
             Client::new(&kafka, Path::new("."), role).map(|_| ()).expect("a client");
         }
     }

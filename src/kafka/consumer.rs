@@ -30,7 +30,7 @@ pub struct Reader {
 impl Reader {
     /// A reader that reads nothing yet. `group` is where [`Reader::committed`] looks.
     pub fn new(kafka: &Kafka, root: &Path, group: &str) -> Result<Reader, KafkaError> {
-        let client = Client::new(kafka, root, Role::Reader(group))?;
+        let client = Client::new(kafka, root, Role::Reader)?;
         Ok(Reader { fetch: None, client, kafka: kafka.clone(), root: root.to_owned(), group: group.to_owned() })
     }
 

@@ -508,40 +508,14 @@ fn read_offsets(answer: &Answer) -> Result<Offsets, Fault> {
     }
 }
 
-/// The offsets that a group has committed; those of a transaction that is still open are waited for.
-pub(in crate::kafka) fn group_offsets(
-    client: &Arc<Client>,
-    group: &str,
-    partitions: &[(&str, i32)],
-    timeout: Duration,
-) -> Result<Call<Offsets>, Fault> {
-    let options = Options::new(client, Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout)?;
-    // SAFETY: the options are alive and take the flag; an error of it is freed.
-    unsafe { Fault::take(sys::rd_kafka_AdminOptions_set_require_stable_offsets(options.as_ptr(), 1)) }?;
+/// The offsets that the client's group has committed; it blocks. The administrative call for it is not used: on a client
+/// without a group, the library (2.12) dereferences null when the coordinator is not ready.
+pub(in crate::kafka) fn group_offsets(client: &Client, partitions: &[(&str, i32)], timeout: Duration) -> Result<Offsets, Fault> {
     let list = Partitions::new(partitions.iter().map(|(topic, partition)| (*topic, *partition, -1001)))?;
-    let group = c_string(group)?;
-    let mut asked = Objects::new(sys::rd_kafka_ListConsumerGroupOffsets_destroy);
-    // SAFETY: the name and the list are alive and copied.
-    asked.push(unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), list.0) }, &Buffer::new())?;
-    let read = |answer: &Answer| {
-        // SAFETY: the event is alive for the whole function, and so is all that its result points to.
-        unsafe {
-            let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(answer.as_ptr());
-            if result.is_null() {
-                return Err(unexpected());
-            }
-            let mut count = 0;
-            let groups = sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count);
-            let Some(group) = elements(groups, count).first() else { return Err(unexpected()) };
-            Fault::peek(sys::rd_kafka_group_result_error(*group))?;
-            Ok(Partitions::read(sys::rd_kafka_group_result_partitions(*group)))
-        }
-    };
-    Ok(call(client, timeout, read, |rk, queue| {
-        let (all, count) = asked.parts();
-        // SAFETY: client, options, queue and what is asked are alive; the call copies it.
-        unsafe { sys::rd_kafka_ListConsumerGroupOffsets(rk, all, count, options.as_ptr(), queue) };
-    }))
+    // SAFETY: the client and the list are alive.
+    let code = unsafe { sys::rd_kafka_committed(client.rk(), list.0, millis(timeout)) } as i32;
+    // SAFETY: the list is alive.
+    if code == 0 { Ok(unsafe { Partitions::read(list.0) }) } else { Err(Fault::of(code)) }
 }
 
 /// The names of all topics. It blocks; the library has no other way.
