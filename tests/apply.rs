@@ -1,6 +1,8 @@
 //! Plan and apply on real servers, which `MESH_BOOTSTRAP` and `MESH_REGISTRY` name. Every test has names of its own, its
 //! own catalog topic included, and takes away what it made.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says so when it fails")]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -3,6 +3,8 @@
 //! again gives nothing, and that an apply killed before any call, or whose answers are lost, comes to the same end.
 //! `MESH_GOLDEN=write cargo test --test plan` writes the texts anew.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says so when it fails")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
