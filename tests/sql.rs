@@ -198,7 +198,8 @@ fn golden_files() {
     files.sort();
     let mut wrong = Vec::new();
     let mut cases = 0;
-    for file in files.iter().filter(|f| f.file_name().is_some_and(|n| n != "relations.txt")) {
+    let other = ["relations.txt", "functions.txt"];
+    for file in files.iter().filter(|f| f.file_name().is_some_and(|n| !other.iter().any(|o| n == *o))) {
         let text = std::fs::read_to_string(file).unwrap();
         let mut parts = text.split("\n== ");
         let mut rewritten = parts.next().unwrap().to_string();
@@ -219,4 +220,325 @@ fn golden_files() {
     }
     assert!(cases > 0);
     assert!(wrong.is_empty() || std::env::var_os("MESH_UPDATE").is_some(), "{} of {cases}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The value of an expression without columns.
+fn value(expr: &str) -> String {
+    let sql = format!("SELECT {expr} AS x FROM system_regions");
+    let (query, diagnostics) = bind(&sql_text(&sql), &products(), &Target { shape: Shape::Stream, key: &[] });
+    // A table's row makes no stream: only the expression counts here.
+    let problems: Vec<String> = diagnostics.iter().filter(|d| d.code.0 != "M0412").map(|d| d.message.clone()).collect();
+    assert!(problems.is_empty(), "{expr}: {problems:?}");
+    let sql = format!("SELECT {expr} AS x FROM shipments");
+    let query = query.or_else(|| bind(&sql_text(&sql), &products(), &Target { shape: Shape::Stream, key: &[] }).0).unwrap();
+    let Node::Project { input, columns, .. } = &query.root else { panic!("{query}") };
+    let compiled =
+        create_physical_expr(&columns[0], input.schema(), &ExecutionProps::new(), &PhysicalPlanningContext::default()).unwrap();
+    let fields: Vec<Field> = input.schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let nulls = fields.iter().map(|f| arrow::array::new_null_array(f.data_type(), 1)).collect();
+    let batch = arrow::array::RecordBatch::try_new(Arc::new(Schema::new(fields)), nulls).unwrap();
+    let result = compiled.evaluate(&batch).and_then(|v| v.into_array(1)).unwrap();
+    assert!(!result.is_null(0) || query.row_type.field(0).is_nullable(), "{expr} is NULL, and was said not to be");
+    datafusion_common::ScalarValue::try_from_array(&result, 0).unwrap().to_string()
+}
+
+#[test]
+fn functions_give_what_the_list_says() {
+    let file = folder().join("functions.txt");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let rewritten: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(" =>") {
+            Some((expr, _)) => format!("{expr} => {}", value(expr)),
+            None => line.to_string(),
+        })
+        .collect();
+    let rewritten = rewritten.join("\n") + "\n";
+    if std::env::var_os("MESH_UPDATE").is_some() {
+        std::fs::write(file, &rewritten).unwrap();
+    } else {
+        assert_eq!(rewritten, text);
+    }
+}
+
+/// The first diagnostic's code of a query that must be refused, whatever the stack of the thread.
+fn refused(sql: &str) -> String {
+    let products = products();
+    let (query, diagnostics) = bind(&sql_text(sql), &products, &Target { shape: Shape::Stream, key: &[] });
+    assert!(query.is_none());
+    diagnostics.first().map(|d| format!("{} {}", d.code, d.message)).unwrap_or_default()
+}
+
+fn accepted(sql: &str) {
+    let products = products();
+    let (query, diagnostics) = bind(&sql_text(sql), &products, &Target { shape: Shape::Stream, key: &[] });
+    assert!(query.is_some(), "{diagnostics:?}");
+    let query = query.unwrap();
+    compiles(&query, &query.root);
+}
+
+#[test]
+fn nothing_is_too_deep_for_the_stack() {
+    let select = |expr: &str| format!("SELECT {expr} AS x FROM stations_status");
+    let too_deep = "M0402 the query nests more than 50 deep";
+    let too_long = "M0402 an expression chains more than 1000 operators or parentheses";
+    assert_eq!(refused(&select(&format!("{}1{}", "(".repeat(500), ")".repeat(500)))), too_deep);
+    assert_eq!(refused(&select(&format!("{}1{}", "(".repeat(10_000), ")".repeat(10_000)))), too_long);
+    assert_eq!(refused(&select(&format!("{}1{}", "abs(".repeat(10_000), ")".repeat(10_000)))), too_long);
+    assert!(refused(&select(&format!("{}1{}", "CASE WHEN true THEN ".repeat(500), " END".repeat(500)))).starts_with("M040"));
+    assert_eq!(refused(&select(&format!("{}1", "NOT ".repeat(10_000)))), too_long);
+    assert_eq!(refused(&select(&format!("{}1", "- ".repeat(10_000)))), too_long);
+    assert_eq!(refused(&select(&vec!["1"; 20_000].join(" + "))), too_long);
+    assert_eq!(refused(&select(&format!("1{}", " IS NULL".repeat(10_000)))), too_long);
+    assert_eq!(refused(&select(&format!("1{}", "::INT".repeat(10_000)))), too_long);
+    assert_eq!(refused(&select(&vec!["a = 1"; 10_000].join(" OR "))), too_long);
+    assert_eq!(refused(&select(&vec!["1"; 500].join(" + "))), "M0402 the expression nests 500 deep, more than 80");
+    let chain = vec!["1"; 500].join(" + ");
+    assert!(refused(&select(&format!("{}{chain}{}", format!("({chain} + ").repeat(40), ")".repeat(40)))).starts_with("M0402"));
+    assert!(refused(&select(&format!("{}{chain}{}", "(".repeat(40), format!(" + {chain})").repeat(40)))).starts_with("M0402"));
+    assert_eq!(refused(&select(&vec!["1"; 400_000].join("+"))), "M0402 the query is 800032 bytes long, more than 262144");
+    assert!(refused(&format!("SELECT 1 AS x FROM {}a{}", "(".repeat(10_000), ")".repeat(10_000))).starts_with("M040"));
+    assert!(refused(&select(&format!("CAST(1 AS {}INT{})", "ARRAY<".repeat(10_000), ">".repeat(10_000)))).starts_with("M0402"));
+    assert!(refused(&select(&format!("services{}", "[1]".repeat(10_000)))).starts_with("M0402"));
+    assert!(refused(&vec!["SELECT 1 AS x"; 5_000].join(" UNION ALL ")).starts_with("M0402"));
+    let joins = "JOIN stations_info i ON i.station_id = s.station_id ".repeat(5_000);
+    assert!(
+        refused(&format!("SELECT s.station_id FROM stations_status s {joins}"))
+            .starts_with("M0402 a query joins at most 32 relations")
+    );
+}
+
+#[test]
+fn nothing_takes_long() {
+    let openings = [
+        "(",
+        "abs(",
+        "CASE WHEN ",
+        "CASE ",
+        "CAST(",
+        "[",
+        "ARRAY[",
+        "EXISTS (SELECT ",
+        "(SELECT ",
+        "INTERVAL ",
+        "x IN (",
+        "DATE ",
+        "NOT ",
+        "- ",
+        "EXTRACT(YEAR FROM ",
+        "SUBSTRING(",
+        "TRIM(",
+        "POSITION(",
+        "1 BETWEEN ",
+        "CAST(x AS ARRAY<",
+        "STRUCT(",
+        "(1, ",
+        "x[",
+        "ANY(",
+        "f(x -> ",
+    ];
+    for opening in openings {
+        for depth in [10, 20, 30, 40, 49] {
+            let started = std::time::Instant::now();
+            refused(&format!("SELECT {}", opening.repeat(depth)));
+            refused(&format!("SELECT x FROM a WHERE {} 1", opening.repeat(depth)));
+            refused(&format!("SELECT x FROM {}", opening.repeat(depth)));
+            let close: String = opening
+                .chars()
+                .rev()
+                .filter_map(|c| match c {
+                    '(' => Some(')'),
+                    '[' => Some(']'),
+                    '<' => Some('>'),
+                    _ => None,
+                })
+                .collect();
+            refused(&format!("SELECT {}1{} AS x FROM stations_statu", opening.repeat(depth), close.repeat(depth)));
+            refused(&format!("SELECT x FROM {}a{}", opening.repeat(depth), close.repeat(depth)));
+            assert!(started.elapsed().as_secs() < 2, "{opening} {depth} times took {:?}", started.elapsed());
+        }
+    }
+}
+
+#[test]
+fn what_is_within_the_bounds_is_carried_out() {
+    let select = |expr: &str| format!("SELECT {expr} AS x FROM stations_status");
+    accepted(&select(&format!("{}1{}", "(".repeat(40), ")".repeat(40))));
+    accepted(&select(&format!("{}-1{}", "abs(".repeat(40), ")".repeat(40))));
+    accepted(&select(&vec!["num_bikes_available"; 80].join(" + ")));
+    accepted(&select(&vec!["is_renting = 1"; 500].join(" OR ")));
+    accepted(&format!("SELECT station_id FROM stations_status WHERE {}", vec!["is_renting = 1"; 500].join(" AND ")));
+    let cases: String = (0..200).map(|n| format!(" WHEN {n} THEN 'x{n}'")).collect();
+    accepted(&select(&format!("CASE is_renting{cases} END")));
+    let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    accepted(&select(&format!("is_renting IN ({})", list.join(", "))));
+    let columns: Vec<String> = (0..1_000).map(|n| format!("num_bikes_available + {n} AS c{n}")).collect();
+    accepted(&format!("SELECT {} FROM stations_status", columns.join(", ")));
+    let joins: String = (0..31).map(|n| format!(" JOIN stations_info i{n} ON i{n}.station_id = s.station_id")).collect();
+    accepted(&format!("SELECT s.station_id FROM stations_status s{joins}"));
+}
+
+#[test]
+fn relations_and_columns_are_found_with_their_places() {
+    let sql = "SELECT s.station_id, NAME, i.capacity * 2 AS c\nFROM stations_status AS s JOIN \"stations-info\" i ON i.station_id = s.station_id\nWHERE rowtime_is IS NULL";
+    let (relations, diagnostics) = reads(&sql_text(sql));
+    assert!(diagnostics.is_empty());
+    let at = |start: usize, end: usize| &sql[start..end];
+    let found: Vec<(&str, &str)> = relations.iter().map(|(name, place)| (name.as_str(), at(place.start, place.end))).collect();
+    assert_eq!(found, [("stations_status", "stations_status"), ("stations-info", "\"stations-info\"")]);
+    let sql = sql.replace("\nWHERE rowtime_is IS NULL", "");
+    let (query, _) = bind(&sql_text(&sql), &products(), &Target { shape: Shape::Stream, key: &[] });
+    let uses: Vec<String> = query
+        .unwrap()
+        .uses
+        .iter()
+        .map(|u| format!("{}.{} `{}`", u.product, u.column, &sql[u.place.start..u.place.end]))
+        .collect();
+    assert_eq!(
+        uses,
+        [
+            "stations-status.station_id `s.station_id`",
+            "stations-info.name `NAME`",
+            "stations-info.capacity `i.capacity`",
+            "stations-info.station_id `i.station_id`",
+            "stations-status.station_id `s.station_id`",
+        ]
+    );
+}
+
+#[test]
+fn relations_in_sub_queries_are_found_and_names_of_with_are_not() {
+    let (found, _) = reads(&sql_text(
+        "WITH x AS (SELECT * FROM a) SELECT * FROM x JOIN (SELECT * FROM b) y ON true UNION ALL SELECT * FROM c",
+    ));
+    assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
+fn places_of_a_query_inside_yaml_point_into_the_file() {
+    let file = "spec:\n  sql: |\n    SELECT nam\n    FROM stations_info\n";
+    let text = "SELECT nam\nFROM stations_info\n";
+    let origin =
+        SqlOrigin::Lines { file: "p.yaml".into(), starts: vec![file.find("SELECT").unwrap(), file.find("FROM").unwrap()] };
+    let sql = SqlText { text: text.into(), origin };
+    let (_, diagnostics) = bind(&sql, &products(), &Target { shape: Shape::Table, key: &[] });
+    let place = diagnostics[0].place.clone().unwrap();
+    assert_eq!(&file[place.start..place.end], "nam");
+}
+
+fn words() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "SELECT",
+        "FROM",
+        "WHERE",
+        "JOIN",
+        "ON",
+        "LEFT",
+        "GROUP BY",
+        "HAVING",
+        "AS",
+        "AND",
+        "OR",
+        "NOT",
+        "IS NULL",
+        "BETWEEN",
+        "IN",
+        "CASE",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "END",
+        "CAST",
+        "INTERVAL",
+        "'1'",
+        "MINUTE",
+        "(",
+        ")",
+        "[",
+        "]",
+        ",",
+        ".",
+        "*",
+        "+",
+        "-",
+        "/",
+        "=",
+        "<",
+        "<>",
+        "||",
+        "::",
+        "1",
+        "2.5",
+        "NULL",
+        "'a'",
+        "\"b\"",
+        "stations_status",
+        "stations_info",
+        "s",
+        "i",
+        "station_id",
+        "name",
+        "rowtime",
+        "num_bikes_available",
+        "valet",
+        "active",
+        "services",
+        "count",
+        "latest",
+        "sum",
+        "round",
+        "floor",
+        "coalesce",
+        "concat",
+        "extract",
+        "year",
+        "substring",
+        "FOR",
+        "SYSTEM_TIME",
+        "EXCEPT",
+        "EXCLUDE",
+        "UNION ALL",
+        "WITH",
+        "DISTINCT",
+        "BIGINT",
+        "STRING",
+        "TIMESTAMP",
+        "LIKE",
+        "ORDER BY",
+        "LIMIT",
+        ";",
+        "--x\n",
+        "é",
+        "OVER",
+    ]);
+    prop::collection::vec(word, 0..40).prop_map(|words| words.join(" "))
+}
+
+fn queries() -> impl Strategy<Value = String> {
+    (words(), words()).prop_map(|(a, b)| {
+        format!("SELECT {a} FROM stations_status s JOIN stations_info i ON s.station_id = i.station_id WHERE {b}")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the text is, there is an answer, and every place is one in the text.
+    #[test]
+    fn any_text_has_an_answer(sql in prop_oneof![any::<String>(), words(), queries()]) {
+        let products = PRODUCTS.with(Clone::clone);
+        let _ = reads(&sql_text(&sql));
+        let (query, diagnostics) = bind(&sql_text(&sql), &*products, &Target { shape: Shape::Stream, key: &[] });
+        prop_assert!(query.is_some() || !diagnostics.is_empty());
+        for diagnostic in &diagnostics {
+            shown(diagnostic, &sql);
+        }
+        if let Some(query) = query {
+            compiles(&query, &query.root);
+        }
+    }
+}
+
+thread_local! {
+    static PRODUCTS: std::rc::Rc<Products> = std::rc::Rc::new(products());
 }

@@ -134,7 +134,12 @@ impl Grouping {
     fn add(&mut self, expr: &Expr, data_type: DataType, nullable: bool) -> Column {
         let column = match expr {
             Expr::Column(column) => Column::new(column.relation.clone(), column.name.clone()),
-            other => Column::new_unqualified(show::sql(other)),
+            other => {
+                let name = show::sql(other);
+                // Two expressions may read alike and differ in a type.
+                let twins = self.columns.iter().filter(|(_, c)| c.name.trim_end_matches('\'') == name).count();
+                Column::new_unqualified(name + &"'".repeat(twins))
+            }
         };
         if !nullable {
             self.facts.insert(column.clone());

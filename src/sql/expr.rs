@@ -8,12 +8,13 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
     AggregateUDF, BinaryExpr, Expr, ExprSchemable, HigherOrderUDF, Operator, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion_sql::sqlparser::ast::{Expr as Ast, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{Expr as Ast, Value, Visit, Visitor};
 
 use super::aggregate;
 use super::codes;
@@ -44,8 +45,14 @@ impl Scope<'_> {
         if !self.resolve(&mut ast) {
             return None;
         }
-        let place = self.text.known_place(&ast).unwrap_or_else(|| around.clone());
+        let place = self.text.place_of_expr(&ast).unwrap_or_else(|| around.clone());
         match plan(&ast, schema) {
+            Ok(expr) if depth(&expr) > MAX_DEPTH => {
+                let message = format!("the expression nests {} deep, more than {MAX_DEPTH}", depth(&expr));
+                let help = "write `x IN (..)` instead of a chain of OR, or compute a part of it in a product of its own";
+                self.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place, message).help(help));
+                None
+            }
             Ok(expr) => Some(Bound { expr, ast, place }),
             Err(error) => {
                 let diagnostic = self.narrowest(&ast, schema, place, error);
@@ -63,7 +70,7 @@ impl Scope<'_> {
         clause: &'static str,
         aggregates: Aggregates,
     ) -> Option<Bound> {
-        let around = self.text.place(ast);
+        let around = self.text.place_of_expr(ast).unwrap_or_else(|| self.text.start());
         let bound = self.bind(ast, schema, &around, aggregates)?;
         match bound.expr.get_type(schema) {
             Ok(DataType::Boolean) => Some(bound),
@@ -83,7 +90,7 @@ impl Scope<'_> {
         let children = children(ast);
         for child in &children {
             if let Err(error) = plan(child, schema) {
-                let place = self.text.known_place(child).unwrap_or(place);
+                let place = self.text.place_of_expr(child).unwrap_or(place);
                 return self.narrowest(child, schema, place, error);
             }
         }
@@ -100,6 +107,13 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
     let mismatch = |message: String| Diagnostic::error(codes::TYPE_MISMATCH, place.clone(), message);
     let listed = types.join(", ");
     match (ast, types) {
+        (Ast::BinaryOp { left, right, .. }, [left_type, right_type])
+            if time_literal(left, right_type) || time_literal(right, left_type) =>
+        {
+            let (literal, t) = if time_literal(left, right_type) { (left, right_type) } else { (right, left_type) };
+            mismatch(format!("{literal} is not a {t}"))
+                .help("write TIMESTAMP '2024-01-31 12:00:00', DATE '2024-01-31' or TIME '12:00:00'")
+        }
         (Ast::BinaryOp { op, .. }, [left, right]) => {
             let help = match (left.as_str(), right.as_str()) {
                 ("STRING", "STRING") => "text is joined by ||; CAST(x AS BIGINT) makes a number of it".to_string(),
@@ -119,6 +133,9 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
                 None => diagnostic.help(aggregate::takes(&name)),
             }
         }
+        (Ast::Cast { expr, data_type, .. }, _) if matches!(expr.as_ref(), Ast::Value(_)) => {
+            mismatch(format!("{expr} can't be cast to {data_type}"))
+        }
         (Ast::Cast { data_type, .. }, [one]) => mismatch(format!("{one} can't be cast to {data_type}")),
         (Ast::Like { .. } | Ast::ILike { .. } | Ast::SimilarTo { .. }, _) => {
             mismatch(format!("a pattern matches STRING, not {listed}")).help("write CAST(x AS STRING)")
@@ -129,7 +146,13 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
         (Ast::InList { .. }, [value, rest @ ..]) => {
             mismatch(format!("{value} can't be compared with {}", rest.join(", "))).help("CAST them to one type")
         }
-        (Ast::Case { .. }, _) => mismatch(format!("the branches of CASE do not fit: {listed}")).help("CAST them to one type"),
+        (Ast::Case { operand, conditions, .. }, types) => {
+            let skipped = usize::from(operand.is_some());
+            let (pairs, otherwise) = types.split_at((skipped + 2 * conditions.len()).min(types.len()));
+            let branches: Vec<&str> = pairs.iter().skip(skipped + 1).step_by(2).chain(otherwise).map(String::as_str).collect();
+            mismatch(format!("the branches of CASE do not fit, or its conditions: {}", branches.join(", ")))
+                .help("CAST them to one type")
+        }
         (
             Ast::IsTrue(_) | Ast::IsFalse(_) | Ast::IsNotTrue(_) | Ast::IsNotFalse(_) | Ast::IsUnknown(_) | Ast::IsNotUnknown(_),
             [one],
@@ -147,6 +170,12 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
     }
 }
 
+/// Whether a text stands where a time is expected.
+fn time_literal(ast: &Ast, other: &str) -> bool {
+    let text = matches!(ast, Ast::Value(v) if matches!(v.value, Value::SingleQuotedString(_)));
+    text && ["TIMESTAMP", "DATE", "TIME"].iter().any(|t| other.starts_with(t))
+}
+
 /// DataFusion's own words, where we have none: the first line, without its prefixes.
 fn cleaned(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
@@ -155,6 +184,9 @@ fn cleaned(error: &DataFusionError) -> String {
     let line = ["Error during planning: ", "This feature is not implemented: ", "SQL error: ", "Arrow error: ", "Parser error: "]
         .iter()
         .fold(line, |line, prefix| line.strip_prefix(prefix).unwrap_or(line));
+    if line.contains("Span(") {
+        return "this expression has no meaning".into();
+    }
     let mut chars = line.trim_end_matches('.').chars();
     chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_else(|| "this expression has no meaning".into())
 }
@@ -202,9 +234,59 @@ pub(crate) fn plan(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
     let expr = expr.transform_up(|e| rounded_integer(e, schema))?.data;
     check_types(&expr, schema)?;
     let expr = expr.rewrite(&mut TypeCoercionRewriter::new(schema))?.data;
-    let expr = expr.transform_up(|e| folded_cast(e, schema))?.data;
+    let expr = expr.transform_up(|e| folded_cast(e, schema))?.data.transform_up(computable)?.data;
     expr.get_type(schema)?;
-    Ok(expr)
+    Ok(expr.transform_down(|e| Ok(balanced(e)))?.data)
+}
+
+/// The deepest expression that is let through: the engine walks it on any thread's stack.
+const MAX_DEPTH: usize = 80;
+
+/// How deep an expression is.
+fn depth(expr: &Expr) -> usize {
+    let mut deepest = 0;
+    let _ = expr.apply_children(|child| {
+        deepest = deepest.max(depth(child));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    deepest + 1
+}
+
+/// A chain of AND or of OR as a tree that is no deeper than it must be: the parser makes it as deep as it is long.
+fn balanced(expr: Expr) -> Transformed<Expr> {
+    let op = match &expr {
+        Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) => *op,
+        _ => return Transformed::no(expr),
+    };
+    let mut operands = Vec::new();
+    let mut rest = vec![expr];
+    while let Some(part) = rest.pop() {
+        match part {
+            Expr::BinaryExpr(BinaryExpr { left, op: inner, right }) if inner == op => {
+                rest.push(*right);
+                rest.push(*left);
+            }
+            other => operands.push(other),
+        }
+    }
+    match tree(operands, op) {
+        Some(tree) => Transformed::yes(tree),
+        None => Transformed::no(Expr::Literal(datafusion_common::ScalarValue::Null, None)),
+    }
+}
+
+/// The operands in their order under one operator.
+fn tree(mut operands: Vec<Expr>, op: Operator) -> Option<Expr> {
+    if operands.len() <= 1 {
+        return operands.pop();
+    }
+    let right = operands.split_off(operands.len().div_ceil(2));
+    Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(tree(operands, op)?), op, Box::new(tree(right, op)?))))
+}
+
+/// All conditions in one.
+pub(crate) fn conjunction(conditions: Vec<Expr>) -> Option<Expr> {
+    tree(conditions, Operator::And)
 }
 
 /// An integer is its own floor and ceiling; DataFusion would make a DOUBLE of it.
@@ -217,6 +299,20 @@ fn rounded_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                     call.args.extend(argument);
                     Ok(Transformed::no(Expr::ScalarFunction(call)))
                 }
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Functions that DataFusion computes only as the CASE that they stand for.
+fn computable(expr: Expr) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarFunction(call) if matches!(call.name(), "coalesce" | "nvl" | "nvl2") => {
+            let func = call.func;
+            match func.simplify(call.args, &SimplifyContext::default())? {
+                ExprSimplifyResult::Simplified(simpler) => Ok(Transformed::yes(simpler)),
+                ExprSimplifyResult::Original(args) => Ok(Transformed::no(func.call(args))),
             }
         }
         other => Ok(Transformed::no(other)),

@@ -46,7 +46,7 @@ impl Visitor for Forms<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let around = self.places.last().cloned();
-        let place = self.text.known_place(expr).or(around).unwrap_or_else(|| self.text.start());
+        let place = self.text.place_of_expr(expr).or(around).unwrap_or_else(|| self.text.start());
         self.places.push(place.clone());
         if self.refused == 0
             && let Some(diagnostic) = self.refusal(expr, place)
@@ -92,10 +92,15 @@ fn unsupported(place: Place, what: &str) -> Diagnostic {
     Diagnostic::error(codes::UNSUPPORTED, place, format!("{what} is not supported"))
 }
 
+fn not_yet(place: Place, what: &str) -> Diagnostic {
+    Diagnostic::error(codes::UNSUPPORTED, place, format!("{what} is not supported yet"))
+}
+
 impl Forms<'_> {
     /// Why the expression itself, without its children, is refused.
     fn refusal(&self, expr: &Expr, place: Place) -> Option<Diagnostic> {
         let refuse = |what: &str| Some(unsupported(place.clone(), what));
+        let refuse_yet = |what: &str| Some(not_yet(place.clone(), what));
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } | Expr::Nested(_) => None,
             Expr::IsFalse(_)
@@ -111,6 +116,9 @@ impl Forms<'_> {
             | Expr::TypedString(_)
             | Expr::Interval(_)
             | Expr::Array(_) => None,
+            Expr::Substring { substring_from: None, substring_for: None, .. } => {
+                refuse("substr without a position").map(|d| d.help("write substr(text, position)"))
+            }
             Expr::Position { .. } | Expr::Substring { .. } | Expr::Trim { .. } | Expr::Overlay { .. } | Expr::Extract { .. } => {
                 None
             }
@@ -121,7 +129,7 @@ impl Forms<'_> {
                     None
                 }
             }
-            Expr::SimilarTo { .. } => None,
+            Expr::SimilarTo { .. } => refuse("SIMILAR TO").map(|d| d.help("write LIKE, or regexp_like(text, pattern)")),
             Expr::Cast { kind, array, format, .. } => match kind {
                 _ if *array => refuse("a CAST to ARRAY after the type"),
                 _ if format.is_some() => refuse("a CAST with FORMAT"),
@@ -153,7 +161,7 @@ impl Forms<'_> {
             },
             Expr::Function(call) => self.call(call, place),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                refuse("a sub-query").map(|d| d.help("make the sub-query a product of its own, and join it"))
+                refuse_yet("a sub-query").map(|d| d.help("make the sub-query a product of its own, and join it"))
             }
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
                 refuse("GROUPING SETS, CUBE or ROLLUP").map(|d| d.help("make a product of its own for each grouping"))
@@ -283,7 +291,7 @@ impl Forms<'_> {
         }
         if let Some(filter) = &call.filter {
             let place = self.text.place(filter.as_ref());
-            return Some(unsupported(place, "FILTER").help(format!("write {name}(CASE WHEN condition THEN x END)")));
+            return Some(not_yet(place, "FILTER").help(format!("write {name}(CASE WHEN condition THEN x END)")));
         }
         if call.null_treatment.is_some() {
             return refuse("IGNORE NULLS or RESPECT NULLS".into());
@@ -297,10 +305,11 @@ impl Forms<'_> {
         let list = match &call.args {
             FunctionArguments::List(list) => list,
             FunctionArguments::None => return refuse(format!("{name} without parentheses")),
-            FunctionArguments::Subquery(_) => return refuse("a sub-query".into()),
+            FunctionArguments::Subquery(_) => return Some(not_yet(place, "a sub-query")),
         };
         if list.duplicate_treatment.is_some_and(|d| d == datafusion_sql::sqlparser::ast::DuplicateTreatment::Distinct) {
-            return refuse(format!("{name}(DISTINCT ..)")).map(|d| d.help("make a product keyed by the column, and count that"));
+            return Some(not_yet(place.clone(), &format!("{name}(DISTINCT ..)")))
+                .map(|d| d.help("make a product keyed by the column, and count that"));
         }
         if let Some(clause) = list.clauses.first() {
             return refuse(format!("{clause} inside a call"));

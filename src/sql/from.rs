@@ -58,23 +58,28 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
         let message = "FOR SYSTEM_TIME AS OF stands behind a table that a stream is joined with";
         scope.diagnostics.push(Diagnostic::error(codes::JOIN, first.place.clone(), message).help("leave it out"));
     }
-    let side = scan(first.input.clone(), scope);
-    let mut from = From { side, facts: Facts::new(), same: Vec::new() };
+    let side = scan(first.input, scope);
+    let mut from = Some(From { side, facts: Facts::new(), same: Vec::new() });
     for (join, factor) in tables.joins.iter().zip(factors) {
         if join.global {
             refuse(scope, &factor.place, "GLOBAL JOIN", "write JOIN");
         }
-        let (kind, constraint) = operator(&join.join_operator, &factor, scope)?;
-        let condition = condition(constraint, &factor, scope)?;
+        let kind = operator(&join.join_operator, &factor, scope);
+        let on = kind.and_then(|(kind, constraint)| Some((kind, condition(constraint, &factor, scope)?)));
+        // After a join that is wrong, the others are looked at too, only for what is wrong with them.
         let right = scan(factor.input.clone(), scope);
-        from = joined(from, right, kind, condition, &factor, scope, filter)?;
+        from = match on {
+            Some((kind, on)) => joined(from, right, kind, on, &factor, scope, filter),
+            None => None,
+        };
     }
-    Some(from)
+    scope.complete = true;
+    from
 }
 
 /// Joins the next relation to what stands left of it.
 fn joined(
-    left: From,
+    left: Option<From>,
     right: Side,
     kind: JoinKind,
     on: &Ast,
@@ -94,7 +99,7 @@ fn joined(
     if !complete {
         return None;
     }
-    let From { side: left, mut facts, mut same } = left;
+    let From { side: left, mut facts, mut same } = left?;
     let newest = scope.inputs.len().checked_sub(1)?;
     let conjuncts: Vec<Conjunct> = conjuncts.into_iter().map(|bound| join::classify(bound, newest, scope)).collect();
     if kind == JoinKind::Inner {
@@ -127,7 +132,7 @@ pub(crate) fn split(condition: &Ast) -> Vec<&Ast> {
                 rest.push(left);
             }
             Ast::Nested(inner) if matches!(inner.as_ref(), Ast::BinaryOp { .. } | Ast::Nested(_) | Ast::Between { .. }) => {
-                rest.push(inner)
+                rest.push(inner);
             }
             other => parts.push(other),
         }
@@ -142,8 +147,12 @@ struct Factor {
     as_of: Option<Ast>,
 }
 
+/// What is planned.
+const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN", "UNNEST", "a sub-query in FROM"];
+
 fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
-    let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place.clone(), format!("{what} is not supported"));
+    let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
+    let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place.clone(), format!("{what} is not supported{yet}"));
     scope.diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
 }
 
@@ -181,6 +190,7 @@ fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'
                 let name = name.to_string();
                 match name.to_lowercase().as_str() {
                     "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
+                    "unnest" => refuse(scope, &place, "UNNEST", "name a product"),
                     _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
                 }
                 return None;
@@ -201,7 +211,7 @@ fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'
                     return None;
                 }
             };
-            let Some(relation) = named(name, relations, scope) else { return None };
+            let relation = named(name, relations, scope)?;
             let alias = alias.as_ref().map_or_else(|| relation_name(name).unwrap_or_default(), |a| name_of(&a.name));
             Some(Factor { input: Input { alias, relation, optional: false }, place: scope.text.place(name), as_of })
         }

@@ -95,7 +95,7 @@ const STRICT: &[&str] = &[
     "rpad",
     "strpos",
     "substr",
-    "substrindex",
+    "substr_index",
     "translate",
     "overlay", // text
     "md5",

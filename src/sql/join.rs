@@ -2,13 +2,12 @@
 
 use arrow::datatypes::DataType;
 use datafusion_common::{Column, DFSchema, ScalarValue};
-use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 use datafusion_sql::sqlparser::ast::Expr as Ast;
 use std::sync::Arc;
 
 use super::codes;
-use super::expr::Bound;
+use super::expr::{Bound, conjunction};
 use super::forms::Aggregates;
 use super::from::{Side, event_time};
 use super::names::Scope;
@@ -397,7 +396,7 @@ fn match_key(equal: Vec<(On, Place)>, key: &[Column], scope: &mut Scope<'_>) -> 
         match at.and_then(|at| found.get_mut(at)) {
             Some(slot) if slot.is_none() => {
                 if let Some(wrong) = lossy(&on.right, scope) {
-                    let message = format!("the key column is {}, which is compared as {}", wrong.0, wrong.1);
+                    let message = format!("the key column is {}, and is compared as {}", wrong.0, wrong.1);
                     let help = "CAST the other side to the key's type";
                     scope.diagnostics.push(Diagnostic::error(codes::TYPE_MISMATCH, place, message).help(help));
                     fine = false;

@@ -36,27 +36,43 @@ use std::sync::Arc;
 use arrow::datatypes::Schema as RowType;
 
 pub use geo::{geo_distance, haversine_km};
-pub use parse::reads;
 pub use query::{ColumnUse, Query};
 pub use relations::{Relation, Relations};
 pub use result::Target;
 
-use crate::model::diagnostic::{Diagnostics, has_errors};
+use crate::model::diagnostic::{Diagnostics, Place, has_errors};
 use crate::model::product::SqlText;
 use names::Scope;
 
 /// Binds a query: finds every name in `relations`, types every expression, and checks that the result is what `target`
 /// declares. Gives all that is wrong, in the order of the text; the query is `None` if any of it is an error.
 pub fn bind(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (Option<Query>, Diagnostics) {
+    on_own_stack(|| bind_here(sql, relations, target))
+}
+
+/// The relations that a query names in FROM, each with its place, in the order of the text. Only parses.
+pub fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
+    on_own_stack(|| parse::reads(sql))
+}
+
+/// Runs on a stack that is large enough for the deepest tree that `text` lets through, whatever is left of the caller's:
+/// a worker thread may have two megabytes, and the planner's frames are large.
+fn on_own_stack<T>(work: impl FnOnce() -> T) -> T {
+    const BYTES: usize = 64 * 1024 * 1024;
+    stacker::grow(BYTES, work)
+}
+
+fn bind_here(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (Option<Query>, Diagnostics) {
     let parsed = match parse::parse(sql) {
         Ok(parsed) => parsed,
-        Err(diagnostic) => return (None, vec![diagnostic]),
+        Err(diagnostic) => return (None, vec![*diagnostic]),
     };
     let (select, refused) = refuse::select(&parsed.query, &parsed.text);
-    let mut scope = Scope { text: &parsed.text, inputs: Vec::new(), uses: Vec::new(), diagnostics: Vec::new() };
+    let mut scope = Scope { text: &parsed.text, inputs: Vec::new(), complete: false, uses: Vec::new(), diagnostics: Vec::new() };
     let bonded = select.and_then(|select| select::bind(select, relations, &mut scope));
     let query = bonded.map(|bonded| {
-        let key = result::check(&bonded, target, &mut scope);
+        // A refused clause may be just what the result lacks.
+        let key = if refused.is_empty() { result::check(&bonded, target, &mut scope) } else { Vec::new() };
         let (root, inputs) = prune::prune(bonded.root, &scope.inputs);
         let row_type = Arc::new(RowType::new(root.schema().fields().clone()));
         let mut uses = std::mem::take(&mut scope.uses);

@@ -23,6 +23,8 @@ use crate::model::row::ROWTIME;
 pub(crate) struct Scope<'a> {
     pub(crate) text: &'a Text<'a>,
     pub(crate) inputs: Vec<Input>,
+    /// Whether all relations of FROM are in sight, so that unknown names are known to be wrong.
+    pub(crate) complete: bool,
     pub(crate) uses: Vec<ColumnUse>,
     pub(crate) diagnostics: Diagnostics,
 }
@@ -199,7 +201,10 @@ impl Scope<'_> {
 
     fn unknown_alias(&mut self, alias: &Ident) {
         let aliases: Vec<&str> = self.inputs.iter().map(|i| i.alias.as_str()).collect();
+        let called = |input: &&Input| input.relation.product.replace('-', "_").eq_ignore_ascii_case(&alias.value);
+        let renamed = self.inputs.iter().find(called).map(|input| format!("it is called `{}` here", input.alias));
         let help = match nearest(&alias.value, aliases.iter().copied()) {
+            _ if renamed.is_some() => renamed.unwrap_or_default(),
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("FROM has {}", some_of(aliases)),
         };

@@ -1,14 +1,15 @@
 //! A query's text to one `SELECT` of the parser, or the reason why it is not one.
 
-use datafusion_sql::sqlparser::ast::{ObjectName, ObjectNamePart, Query as AstQuery, Statement, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{Expr, ObjectName, ObjectNamePart, Query as AstQuery, Statement, Visit, Visitor};
 use datafusion_sql::sqlparser::dialect::Dialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::codes;
-use super::text::{Text, byte_of};
+use super::text::{Lexeme, Text, byte_of};
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::model::product::SqlText;
 
@@ -17,9 +18,29 @@ const MAX_DEPTH: usize = 50;
 
 /// The SQL that is parsed: more than is carried out, so that what is not is refused with a reason instead of a syntax error.
 #[derive(Debug)]
-pub(crate) struct MeshDialect;
+pub(crate) struct MeshDialect {
+    /// How many operands the parser may still begin with. It goes back and tries again where a form such as CAST turns
+    /// out to be none, and nested ones take exponential time without a bound.
+    steps: Cell<usize>,
+}
+
+impl MeshDialect {
+    /// For a query of so many tokens.
+    pub(crate) fn for_tokens(tokens: usize) -> Self {
+        MeshDialect { steps: Cell::new(10_000 + 20 * tokens) }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.steps.get() == 0
+    }
+}
 
 impl Dialect for MeshDialect {
+    fn parse_prefix(&self, _: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        self.steps.set(self.steps.get().saturating_sub(1));
+        self.exhausted().then_some(Err(ParserError::RecursionLimitExceeded))
+    }
+
     fn is_identifier_start(&self, ch: char) -> bool {
         ch.is_alphabetic() || ch == '_'
     }
@@ -100,41 +121,88 @@ pub(crate) struct Parsed<'a> {
 }
 
 /// Parses one query. Errors: one diagnostic, the first.
-pub(crate) fn parse(sql: &SqlText) -> Result<Parsed<'_>, Diagnostic> {
+pub(crate) fn parse(sql: &SqlText) -> Result<Parsed<'_>, Box<Diagnostic>> {
     let text = Text::read(sql)?;
     if text.lexemes.iter().all(|lexeme| lexeme.token == Token::SemiColon) {
-        return Err(Diagnostic::error(codes::SYNTAX, sql.place(0..0), "the query is empty").help("write `SELECT .. FROM ..`"));
+        return Err(Box::new(
+            Diagnostic::error(codes::SYNTAX, sql.place(0..0), "the query is empty").help("write `SELECT .. FROM ..`"),
+        ));
     }
     one_statement(&text)?;
-    let mut parser = Parser::new(&MeshDialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(text.tokens.clone());
-    let statements = parser.parse_statements().map_err(|e| syntax_error(&text, e))?;
-    match statements.into_iter().next() {
-        Some(Statement::Query(query)) => Ok(Parsed { text, query: *query }),
+    balanced(&text)?;
+    let dialect = MeshDialect::for_tokens(text.lexemes.len());
+    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(text.tokens.clone());
+    let statement = parser.parse_statement().and_then(|statement| {
+        while parser.consume_token(&Token::SemiColon) {}
+        // The parser stops where a statement may end; what stands behind it must not be lost.
+        match parser.peek_token_ref().token {
+            Token::EOF => Ok(statement),
+            _ => parser.expected_ref("the end of the query", parser.peek_token_ref()),
+        }
+    });
+    if dialect.exhausted() {
+        let message = "the SQL can't be parsed: its parts do not fit together";
+        let help = "look for a CAST without AS, or for another form whose end is missing";
+        return Err(Box::new(Diagnostic::error(codes::SYNTAX, text.start(), message).help(help)));
+    }
+    match statement.map_err(|e| syntax_error(&text, e))? {
+        Statement::Query(query) => Ok(Parsed { text, query: *query }),
         _ => {
             let word = text.lexemes.first().map(|lexeme| lexeme.token.to_string().to_uppercase()).unwrap_or_default();
             let message = format!("a derivation is a SELECT, not {word}");
-            Err(Diagnostic::error(codes::UNSUPPORTED, text.start(), message)
-                .help("write only `SELECT .. FROM ..`: mesh creates the topic and writes the result into it"))
+            let help = "write only `SELECT .. FROM ..`: mesh creates the topic and writes the result into it";
+            Err(Box::new(Diagnostic::error(codes::UNSUPPORTED, text.start(), message).help(help)))
         }
     }
 }
 
+/// Refuses a parenthesis that is not closed, or not opened.
+fn balanced(text: &Text<'_>) -> Result<(), Box<Diagnostic>> {
+    let mut open = Vec::new();
+    let wrong = |lexeme: &Lexeme, what: &str| {
+        let place = text.sql.place(lexeme.bytes.clone());
+        Err(Box::new(Diagnostic::error(codes::SYNTAX, place, format!("the SQL can't be parsed: `{}` is {what}", lexeme.token))))
+    };
+    for lexeme in &text.lexemes {
+        let opening = match lexeme.token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                open.push(lexeme);
+                continue;
+            }
+            Token::RParen => Token::LParen,
+            Token::RBracket => Token::LBracket,
+            Token::RBrace => Token::LBrace,
+            _ => continue,
+        };
+        if open.pop().is_none_or(|o| o.token != opening) {
+            return wrong(lexeme, "not opened");
+        }
+    }
+    open.pop().map_or(Ok(()), |lexeme| wrong(lexeme, "never closed"))
+}
+
 /// Refuses a second statement after a semicolon.
-fn one_statement(text: &Text<'_>) -> Result<(), Diagnostic> {
+fn one_statement(text: &Text<'_>) -> Result<(), Box<Diagnostic>> {
     let end = text.lexemes.iter().position(|lexeme| lexeme.token == Token::SemiColon).unwrap_or(text.lexemes.len());
     let second = text.lexemes.get(end..).unwrap_or_default().iter().find(|lexeme| lexeme.token != Token::SemiColon);
     match second {
         Some(lexeme) if end > 0 => {
             let place = text.sql.place(lexeme.bytes.clone());
-            Err(Diagnostic::error(codes::UNSUPPORTED, place, "a second statement stands after the semicolon")
-                .help("a derivation is one SELECT: make a product of its own for each result"))
+            let help = "a derivation is one SELECT: make a product of its own for each result";
+            Err(Box::new(
+                Diagnostic::error(codes::UNSUPPORTED, place, "a second statement stands after the semicolon").help(help),
+            ))
         }
         _ => Ok(()),
     }
 }
 
 /// The parser's error as a diagnostic, at the place that its message names.
-fn syntax_error(text: &Text<'_>, error: ParserError) -> Diagnostic {
+fn syntax_error(text: &Text<'_>, error: ParserError) -> Box<Diagnostic> {
+    Box::new(syntax_diagnostic(text, error))
+}
+
+fn syntax_diagnostic(text: &Text<'_>, error: ParserError) -> Diagnostic {
     if let Some(window) = window_function(text) {
         return window;
     }
@@ -150,7 +218,9 @@ fn syntax_error(text: &Text<'_>, error: ParserError) -> Diagnostic {
     let lexeme = text.lexemes.iter().find(|lexeme| lexeme.bytes.start >= at);
     let bytes = lexeme.map_or(text.sql.text.trim_end().len()..text.sql.text.trim_end().len(), |lexeme| lexeme.bytes.clone());
     let diagnostic = |code, message: String| Diagnostic::error(code, text.sql.place(bytes.clone()), message);
-    if lexeme.is_some_and(|lexeme| lexeme.token.to_string().eq_ignore_ascii_case("emit")) {
+    let before = text.lexemes.iter().take_while(|lexeme| lexeme.bytes.end <= bytes.start).last();
+    let emits = |lexeme: Option<&Lexeme>| lexeme.is_some_and(|lexeme| lexeme.token.to_string().eq_ignore_ascii_case("emit"));
+    if emits(lexeme) || emits(before) {
         return diagnostic(codes::UNSUPPORTED, "EMIT is not supported yet".into())
             .help("leave it out: each change of the result is written");
     }
@@ -183,18 +253,16 @@ fn window_function(text: &Text<'_>) -> Option<Diagnostic> {
     Some(windows_refused(text.sql.place(bytes.clone()), &word.value))
 }
 
-use super::text::Lexeme;
-
 /// That a window is not carried out yet.
 pub(crate) fn windows_refused(place: Place, name: &str) -> Diagnostic {
     Diagnostic::error(codes::UNSUPPORTED, place, format!("the window {} is not supported yet", name.to_uppercase()))
         .help("GROUP BY without a window keeps one row for each group, for ever")
 }
 
-/// The relations that a query names in FROM, each with its place, in the order of the text. Only parses.
-pub fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
+/// The relations that a query names in FROM, sub-queries included.
+pub(crate) fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
     match parse(sql) {
-        Err(diagnostic) => (Vec::new(), vec![diagnostic]),
+        Err(diagnostic) => (Vec::new(), vec![*diagnostic]),
         Ok(parsed) => {
             let mut walk = Reads { text: &parsed.text, ctes: BTreeSet::new(), found: Vec::new() };
             let _ = parsed.query.visit(&mut walk);

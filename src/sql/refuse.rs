@@ -8,6 +8,9 @@ use super::codes;
 use super::text::Text;
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
 
+/// What is planned.
+const NOT_YET: &[&str] = &["WITH", "UNION ALL", "DISTINCT", "WINDOW", "QUALIFY"];
+
 struct Refusals<'a> {
     text: &'a Text<'a>,
     found: Diagnostics,
@@ -16,7 +19,8 @@ struct Refusals<'a> {
 impl Refusals<'_> {
     fn add(&mut self, set: bool, place: impl FnOnce(&Text<'_>) -> Place, what: &str, help: &str) {
         if set {
-            let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place(self.text), format!("{what} is not supported"));
+            let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
+            let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place(self.text), format!("{what} is not supported{yet}"));
             self.found.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
         }
     }

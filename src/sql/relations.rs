@@ -90,8 +90,14 @@ pub(crate) fn schema_of(fields: Vec<(Option<TableReference>, Arc<Field>)>) -> DF
 /// The nearest of the candidates, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
-    let far = name.chars().count() / 3 + 1;
-    let distances = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(&name, &c.to_lowercase()), c));
+    let length = name.chars().count();
+    let far = length.div_ceil(3).min(4);
+    let distance = |c: &str| {
+        let c = c.to_lowercase();
+        // A name that was cut short is near, however much is missing.
+        if length > 2 && c.starts_with(&name) { 1 } else { strsim::damerau_levenshtein(&name, &c) }
+    };
+    let distances = candidates.into_iter().map(|c| (distance(c), c));
     distances.filter(|(distance, _)| *distance <= far).min().map(|(_, candidate)| candidate)
 }
 

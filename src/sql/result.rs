@@ -92,7 +92,7 @@ fn other_key(own: &[usize], key: &[usize], bonded: &Bonded, target: &Target<'_>)
     let own: Vec<String> = own.iter().filter_map(field).collect();
     if own.is_empty() {
         let message = format!("aggregates without GROUP BY give one row, which has no key, and the product's key is {names}");
-        return Some((message, format!("GROUP BY {names}")));
+        return Some((message, "add GROUP BY with the columns of the key".into()));
     }
     let own = own.join(", ");
     let help = if grouped(&bonded.root) {

@@ -2,7 +2,6 @@
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::{Column, DFSchema};
-use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Cast, Expr, ExprSchemable};
 use datafusion_sql::sqlparser::ast::{
     ExcludeSelectItem, Expr as Ast, GroupByExpr, Ident, ObjectName, ObjectNamePart, Select, SelectItem,
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use super::aggregate::{Grouping, holds_aggregate};
 use super::codes;
-use super::expr::Bound;
+use super::expr::{Bound, conjunction};
 use super::forms::Aggregates;
 use super::from;
 use super::join::key_columns;
@@ -56,12 +55,14 @@ pub(crate) struct Bonded {
 /// Binds a SELECT. What is wrong is kept in the scope.
 pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Bonded> {
     let mut filter: Vec<Ast> = select.selection.iter().flat_map(from::split).cloned().collect();
-    let mut from = from::bind(select, relations, scope, &mut filter)?;
+    let from = from::bind(select, relations, scope, &mut filter);
+    if !scope.complete {
+        return None;
+    }
     let schema = from::in_sight(scope);
     let mut conditions = Vec::new();
     for part in &filter {
         if let Some(bound) = scope.bind_condition(part, &schema, "WHERE", Aggregates::NotIn("WHERE")) {
-            from.facts.extend(facts_of(&bound.expr));
             conditions.push(bound.expr);
         }
     }
@@ -70,9 +71,11 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
     let having = select.having.as_ref().and_then(|h| scope.bind_condition(h, &schema, "HAVING", Aggregates::Allowed));
     let mut items: Vec<Item> = items.into_iter().flatten().collect();
     check_names(&items, scope);
+    let mut from = from?;
     if !scope.diagnostics.is_empty() {
         return None;
     }
+    from.facts.extend(conditions.iter().flat_map(facts_of));
     let (key, same) = (key_columns(&from.side, scope).unwrap_or_default(), from.same.clone());
     let node = filtered(from.side.node, conditions);
     let rows = Rows { node, schema, facts: from.facts };
@@ -234,8 +237,8 @@ fn check_names(items: &[Item], scope: &mut Scope<'_>) {
         let message = format!(
             "two columns of the result are called `{}`: {} and {}",
             item.name,
-            first.expr.human_display(),
-            item.expr.human_display()
+            show::sql(&first.expr),
+            show::sql(&item.expr)
         );
         let help = if item.ast.is_none() && matches!(item.expr, Expr::Column(_)) {
             format!("name the columns, or leave one out: `* EXCEPT ({})`", item.name)

@@ -1,8 +1,8 @@
-//! Expressions as SQL, for `mesh explain`, messages and the names of inner columns: equal text means equal expressions.
+//! Expressions as SQL, for `mesh explain`, messages and the names of inner columns.
 
 use datafusion_common::ScalarValue;
 use datafusion_expr::expr::Like;
-use datafusion_expr::{BinaryExpr, Case, Expr};
+use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
 use crate::model::row::type_name;
 
@@ -15,7 +15,8 @@ pub(crate) fn sql(expr: &Expr) -> String {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let weaker = |side: &Expr, or_equal: bool| match side {
                 Expr::BinaryExpr(inner) => {
-                    inner.op.precedence() < op.precedence() || (or_equal && inner.op.precedence() == op.precedence())
+                    inner.op.precedence() < op.precedence()
+                        || (or_equal && inner.op.precedence() == op.precedence() && !matches!(op, Operator::And | Operator::Or))
                 }
                 Expr::Between(_) | Expr::Like(_) | Expr::SimilarTo(_) | Expr::InList(_) | Expr::Not(_) => true,
                 _ => false,

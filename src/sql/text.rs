@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datafusion_sql::sqlparser::ast::Spanned;
+use datafusion_sql::sqlparser::ast::{CastKind, Expr, Spanned, UnaryOperator};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
@@ -13,10 +13,10 @@ use crate::model::product::SqlText;
 
 /// The longest text of a query, in bytes.
 pub(crate) const MAX_BYTES: usize = 256 * 1024;
-/// How many operators may stand in a row (`a + b + c`): each makes the expression's tree one level deeper.
-pub(crate) const MAX_CHAIN: usize = 250;
+/// How deep an expression's tree may be. Operators in a row (`a + b + c`) make it one level deeper each.
+pub(crate) const MAX_CHAIN: usize = 1000;
 /// How many tokens may stand between two commas, WHENs or clauses at one level of parentheses.
-const MAX_RUN: usize = 3000;
+const MAX_RUN: usize = 10_000;
 /// How many SELECTs may be chained by UNION and its like.
 const MAX_SET_OPERATIONS: usize = 50;
 
@@ -40,16 +40,17 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// Splits the text into tokens. Errors: not SQL at all (an open quote), or larger than the bounds of this file.
-    pub(crate) fn read(sql: &'a SqlText) -> Result<Self, Diagnostic> {
+    pub(crate) fn read(sql: &'a SqlText) -> Result<Self, Box<Diagnostic>> {
         let text: &str = &sql.text;
         if text.len() > MAX_BYTES {
             let message = format!("the query is {} bytes long, more than {MAX_BYTES}", text.len());
-            return Err(Diagnostic::error(codes::TOO_LARGE, sql.place(0..0), message).help("split it into several products"));
+            let help = "split it into several products";
+            return Err(Box::new(Diagnostic::error(codes::TOO_LARGE, sql.place(0..0), message).help(help)));
         }
-        let tokens = Tokenizer::new(&MeshDialect, text).tokenize_with_location().map_err(|e| {
+        let tokens = Tokenizer::new(&MeshDialect::for_tokens(0), text).tokenize_with_location().map_err(|e| {
             let at = byte_of(text, e.location).min(text.len());
             let message = e.message.trim_end().to_lowercase();
-            Diagnostic::error(codes::SYNTAX, sql.place(at..text.len().min(at + 1)), message)
+            Box::new(Diagnostic::error(codes::SYNTAX, sql.place(at..text.len().min(at + 1)), message))
         })?;
         let marks = marks(text, &tokens);
         let mut text = Text { sql, lexemes: Vec::new(), tokens, marks };
@@ -81,6 +82,35 @@ impl<'a> Text<'a> {
     pub(crate) fn known_place(&self, part: &impl Spanned) -> Option<Place> {
         let span = part.span();
         (span.start.line > 0).then(|| self.sql.place(self.balanced(self.bytes(span))))
+    }
+
+    /// The place of an expression with the words that it begins with, which the parser's spans leave out.
+    pub(crate) fn place_of_expr(&self, expr: &Expr) -> Option<Place> {
+        let words: &[&str] = match expr {
+            Expr::Cast { kind: CastKind::Cast, .. } => &["CAST"],
+            Expr::Cast { kind: CastKind::TryCast, .. } => &["TRY_CAST"],
+            Expr::Cast { kind: CastKind::SafeCast, .. } => &["SAFE_CAST"],
+            Expr::Interval(_) => &["INTERVAL"],
+            Expr::TypedString(_) => &["DATE", "TIME", "TIMESTAMP"],
+            Expr::UnaryOp { op: UnaryOperator::Not, .. } => &["NOT"],
+            Expr::Ceil { .. } | Expr::Floor { .. } => &["CEIL", "CEILING", "FLOOR"],
+            Expr::Extract { .. } => &["EXTRACT"],
+            Expr::Substring { .. } => &["SUBSTRING", "SUBSTR"],
+            Expr::Trim { .. } => &["TRIM"],
+            Expr::Position { .. } => &["POSITION"],
+            Expr::Overlay { .. } => &["OVERLAY"],
+            Expr::Exists { .. } => &["EXISTS"],
+            Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => &["ROLLUP", "CUBE", "GROUPING"],
+            _ => return self.known_place(expr),
+        };
+        let span = expr.span();
+        if span.start.line == 0 {
+            return None;
+        }
+        let bytes = self.bytes(span);
+        let before = self.lexemes.iter().take_while(|lexeme| lexeme.bytes.start < bytes.start);
+        let start = before.filter(|lexeme| is_word(&lexeme.token, words)).last().map_or(bytes.start, |lexeme| lexeme.bytes.start);
+        Some(self.sql.place(self.balanced(start..bytes.end)))
     }
 
     /// The place of a part of the query, or the query's start.
@@ -118,9 +148,11 @@ impl<'a> Text<'a> {
         self.sql.place(self.lexemes.first().map_or(0..0, |lexeme| lexeme.bytes.clone()))
     }
 
-    /// The range, made longer until its parentheses close: the parser's spans of calls end before `)`.
+    /// The range, made longer until its parentheses close: the parser's spans of calls end before `)`, and those of
+    /// sub-queries start behind `(`.
     fn balanced(&self, bytes: Range<usize>) -> Range<usize> {
         let mut open = 0usize;
+        let mut unopened = 0usize;
         let mut end = bytes.end;
         let first = self.lexemes.partition_point(|lexeme| lexeme.bytes.start < bytes.start);
         for lexeme in self.lexemes.get(first..).unwrap_or_default() {
@@ -130,44 +162,50 @@ impl<'a> Text<'a> {
             }
             match lexeme.token {
                 Token::LParen => open += 1,
-                Token::RParen => open = open.saturating_sub(1),
+                Token::RParen if open == 0 => unopened += 1,
+                Token::RParen => open -= 1,
                 _ => {}
             }
             if !inside {
                 end = lexeme.bytes.end;
             }
         }
-        bytes.start..end
+        let before = self.lexemes.get(..first).unwrap_or_default().iter().rev();
+        let opening = before.take_while(|lexeme| lexeme.token == Token::LParen).take(unopened).last();
+        opening.map_or(bytes.start, |lexeme| lexeme.bytes.start)..end
     }
 
     /// Bounds what makes trees deep, before anything recursive walks them.
-    fn check_size(&self) -> Result<(), Diagnostic> {
+    fn check_size(&self) -> Result<(), Box<Diagnostic>> {
         let too_large = |lexeme: &Lexeme, message: String, help: &str| {
-            Err(Diagnostic::error(codes::TOO_LARGE, self.sql.place(lexeme.bytes.clone()), message).help(help))
+            Err(Box::new(Diagnostic::error(codes::TOO_LARGE, self.sql.place(lexeme.bytes.clone()), message).help(help)))
         };
-        let mut levels: Vec<(usize, usize)> = vec![(0, 0)];
+        let mut levels = vec![Level::default()];
         let mut set_operations = 0;
         let mut nested_types = 0;
         let mut before: Option<&Token> = None;
         for lexeme in &self.lexemes {
             match &lexeme.token {
-                Token::LParen | Token::LBracket | Token::LBrace => levels.push((0, 0)),
+                Token::LParen | Token::LBracket | Token::LBrace => levels.push(Level::default()),
                 Token::RParen | Token::RBracket | Token::RBrace if levels.len() > 1 => {
-                    levels.pop();
+                    let inner = levels.pop().unwrap_or_default();
+                    if let Some(level) = levels.last_mut() {
+                        level.depth = level.depth.max(inner.deepest.max(inner.depth) + 1);
+                    }
                 }
                 _ => {}
             }
             let Some(level) = levels.last_mut() else { break };
-            level.1 += 1;
+            level.run += 1;
             match weight(&lexeme.token, before) {
-                Weight::Separates => *level = (0, 0),
-                Weight::Deepens => level.0 += 1,
+                Weight::Separates => *level = Level { deepest: level.deepest.max(level.depth), ..Level::default() },
+                Weight::Deepens => level.depth += 1,
                 Weight::SetOperation => set_operations += 1,
                 Weight::NestsType => nested_types += 1,
                 Weight::Nothing => {}
             }
-            if level.0 > MAX_CHAIN || level.1 > MAX_RUN {
-                let message = format!("an expression chains more than {MAX_CHAIN} operators");
+            if level.depth > MAX_CHAIN || level.run > MAX_RUN {
+                let message = format!("an expression chains more than {MAX_CHAIN} operators or parentheses");
                 return too_large(
                     lexeme,
                     message,
@@ -192,6 +230,18 @@ impl<'a> Text<'a> {
         }
         Ok(())
     }
+}
+
+/// What stands between two parentheses, so far.
+#[derive(Default)]
+struct Level {
+    /// How deep the tree of the expression since the last separator can be: operators associate to the left, so each
+    /// puts all before it one level deeper.
+    depth: usize,
+    /// The greatest depth of the expressions before.
+    deepest: usize,
+    /// Tokens since the last separator.
+    run: usize,
 }
 
 /// Whether the token just after the range opens a call's arguments: the parser's span of `f()` is `f`.
