@@ -181,10 +181,10 @@ impl Tail {
     /// Bytes by their schema; what can't be decoded is shown as what it is.
     fn decode(&mut self, bytes: Option<&[u8]>) -> Result<Value, Failure> {
         let Some(bytes) = bytes else { return Ok(Value::Null) };
-        let schema = match (self.format, format::frame::parse(bytes)) {
-            (Format::Json, _) => None,
-            (_, Ok((id, _))) => self.schema(id)?,
-            (_, Err(_)) => None,
+        // JSON says itself what it is.
+        let schema = match format::frame::parse(bytes) {
+            Ok((id, _)) if self.format != Format::Json => self.schema(id)?,
+            _ => None,
         };
         Ok(format::to_json(self.format, schema.as_deref(), bytes)
             .unwrap_or_else(|error| json!({"undecodable": error.to_string(), "bytes": bytes.len()})))

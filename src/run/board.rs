@@ -11,18 +11,18 @@ use std::time::Duration;
 
 /// What a product's producer has finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
+pub(super) struct Finished {
     /// For each partition, the offset after its last committed record.
-    pub ends: Arc<Vec<i64>>,
+    pub(super) ends: Arc<Vec<i64>>,
     /// No record to come has a position in event time below this.
-    pub frontier: i64,
+    pub(super) frontier: i64,
     /// Its inputs are drained and all it made of them is committed.
-    pub idle: bool,
+    pub(super) idle: bool,
 }
 
 /// Everything finished, by product, and whether all is to stop.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(super) struct Board {
     finished: Mutex<BTreeMap<String, Finished>>,
     changed: Condvar,
     stop: AtomicBool,
@@ -35,36 +35,36 @@ impl Board {
     }
 
     /// Announces that a product is produced in this process. Called for all before any of them starts.
-    pub fn announce(&self, product: &str) {
+    pub(super) fn announce(&self, product: &str) {
         let nothing = Finished { ends: Arc::new(Vec::new()), frontier: i64::MIN, idle: false };
         self.lock().insert(product.into(), nothing);
     }
 
     /// Says what a product's producer has finished.
-    pub fn publish(&self, product: &str, finished: Finished) {
+    pub(super) fn publish(&self, product: &str, finished: Finished) {
         self.lock().insert(product.into(), finished);
         self.changed.notify_all();
     }
 
     /// What the producer of a product has finished; `None` when it isn't in this process.
-    pub fn finished(&self, product: &str) -> Option<Finished> {
+    pub(super) fn finished(&self, product: &str) -> Option<Finished> {
         self.lock().get(product).cloned()
     }
 
     /// Asks everybody to commit and leave.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         let _guard = self.lock();
         self.changed.notify_all();
     }
 
     /// Whether everybody is asked to leave.
-    pub fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
     /// Waits until all are asked to leave, for `at_most` if given; tells whether they are.
-    pub fn wait_for_stop(&self, at_most: Option<Duration>) -> bool {
+    pub(super) fn wait_for_stop(&self, at_most: Option<Duration>) -> bool {
         let guard = self.lock();
         match at_most {
             None => drop(self.changed.wait_while(guard, |_| !self.is_stopped())),
@@ -74,7 +74,7 @@ impl Board {
     }
 
     /// Waits until every product of this process is idle, or all are asked to leave.
-    pub fn wait_for_idle(&self) {
+    pub(super) fn wait_for_idle(&self) {
         let busy = |finished: &mut BTreeMap<String, Finished>| !self.is_stopped() && finished.values().any(|f| !f.idle);
         drop(self.changed.wait_while(self.lock(), busy));
     }

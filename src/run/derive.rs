@@ -114,7 +114,7 @@ impl<'a> Derive<'a> {
             lanes.extend((0..shared.partitions(name)).map(|partition| Lane::new(input, topic, partition)));
         }
         Ok(Derive {
-            encoder: shared.encoder(product)?,
+            encoder: shared.encoder(product, query)?,
             reader: Reader::new(shared.kafka, shared.root, &super::group(&product.name)).map_err(Ended::from_kafka)?,
             merge: new_merge(query, &lanes),
             disorder_ms: query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0),

@@ -28,7 +28,8 @@ use crate::model::product::{Origin, Source};
 use crate::model::{Mesh, Product};
 use crate::plan::{Bound, ProductContract};
 use crate::registry::{Registry, RegistryError};
-use crate::sql::query::Input;
+use crate::schema;
+use crate::sql::query::{Input, Query};
 
 /// The topic of records that can't be used, of all products.
 pub const DEAD_LETTERS: &str = "_mesh.dead-letters";
@@ -133,7 +134,7 @@ pub(crate) struct Shared<'a> {
     bound: &'a Bound,
     pub(crate) kafka: &'a Kafka,
     pub(crate) root: &'a Path,
-    pub(crate) board: &'a Board,
+    board: &'a Board,
     registry: Registry,
     runtime: tokio::runtime::Handle,
     ids: BTreeMap<String, Ids>,
@@ -340,10 +341,16 @@ async fn schema_ids(bound: &Bound, jobs: &[&Product], registry: &Registry) -> Re
     Ok(ids)
 }
 
+/// The id of a contract's schema: as it is, or as a text that means the same and is laid out differently.
 async fn schema_id(registry: &Registry, subject: &str, contract: &ProductContract, text: &str) -> Result<i32, RunError> {
-    match registry.lookup(subject, contract.format, text).await? {
-        Some(registered) => Ok(registered.id),
-        None => Err(RunError::NotApplied(format!("the schema of subject {subject} is not registered as the manifest has it"))),
+    if let Some(registered) = registry.lookup(subject, contract.format, text).await? {
+        return Ok(registered.id);
+    }
+    let parse = |text: &str| schema::parse(contract.format, text, &[]).ok();
+    let same = |registered: &str| parse(registered).zip(parse(text)).is_some_and(|(registered, wanted)| registered.same_as(&wanted, true));
+    match registry.latest(subject).await? {
+        Some(latest) if same(&latest.schema.text) => Ok(latest.schema.id),
+        _ => Err(RunError::NotApplied(format!("the schema of subject {subject} is not registered as the manifest has it"))),
     }
 }
 
@@ -386,13 +393,13 @@ impl Shared<'_> {
             .map_err(|error| Ended::Fatal(format!("the records of {} can't be read: {error}", input.product)))
     }
 
-    /// An encoder for a product's records.
-    pub(crate) fn encoder(&self, product: &Product) -> Result<Encoder, Ended> {
+    /// An encoder for a derivation's results: the query's columns, in its order; they go into the contract's by name.
+    pub(crate) fn encoder(&self, product: &Product, query: &Query) -> Result<Encoder, Ended> {
         let (contract, ids) = (self.contract(&product.name)?, self.ids(&product.name)?);
-        let position = |column: &String| contract.row_type.index_of(column).ok();
+        let position = |column: &String| query.row_type.index_of(column).ok();
         let layout = Layout {
             format: contract.format,
-            row_type: contract.row_type.clone(),
+            row_type: query.row_type.clone(),
             key: product.key.iter().filter_map(position).collect(),
             time_column: None,
             shape: product.shape,

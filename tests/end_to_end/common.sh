@@ -87,7 +87,7 @@ says() { grep -qF -- "$1" "$work/last" || { cat "$work/last" >&2; fail "the outp
 copy_project() {
   copy=$work/project
   mkdir -p "$copy/.git"
-  cp -R "$project/products" "$project/schemas" "$copy/"
+  cp -RL "$project/products" "$project/schemas" "$copy/"
 }
 
 # expect DIR: what the oracle computes from the copy's data goes there.

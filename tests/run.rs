@@ -1,0 +1,298 @@
+//! Runs on real servers: `eval "$(tests/stack/stack start target/servers)"`, then `cargo test --test run`.
+//!
+//! Without `MESH_BOOTSTRAP` and `MESH_REGISTRY` each test says so and checks nothing. Every test has products, topics and
+//! subjects of its own, and deletes them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use mesh::format;
+use mesh::kafka::Admin;
+use mesh::kafka::admin::At;
+use mesh::kafka::consumer::Reader;
+use mesh::kafka::producer::{Outcome, Transactional};
+use mesh::model::environment::{Kafka, Registry as RegistryAddress};
+use mesh::model::product::Format;
+use mesh::registry::Registry;
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Servers, and a project of its own with manifests whose names nobody else has.
+struct Project {
+    kafka: Kafka,
+    registry: String,
+    runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+    suffix: String,
+}
+
+impl Project {
+    /// `None`, and a line that says why, without servers.
+    fn new(test: &str) -> Option<Project> {
+        let (Ok(bootstrap), Ok(registry)) = (std::env::var("MESH_BOOTSTRAP"), std::env::var("MESH_REGISTRY")) else {
+            eprintln!("{test}: NOT CHECKED, it needs MESH_BOOTSTRAP and MESH_REGISTRY: eval \"$(tests/stack/stack start target/servers)\"");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("products")).unwrap();
+        let suffix = folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        Some(Project { kafka: Kafka { bootstrap, security: None }, registry, runtime, folder, suffix })
+    }
+
+    /// Writes a file of the project; `SUFFIX` in it becomes what makes the test's names unique.
+    fn file(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text.replace("SUFFIX", &self.suffix)).unwrap();
+    }
+
+    fn name(&self, name: &str) -> String {
+        name.replace("SUFFIX", &self.suffix)
+    }
+
+    fn mesh(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
+        command.args(arguments).current_dir(self.folder.path());
+        command.env("MESH_BOOTSTRAP", &self.kafka.bootstrap).env("MESH_REGISTRY", &self.registry);
+        command.output().unwrap()
+    }
+
+    /// The output of a call that must succeed.
+    fn works(&self, arguments: &[&str]) -> String {
+        let output = self.mesh(arguments);
+        let (out, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "mesh {}: {}\n{out}\n{talk}", arguments.join(" "), output.status);
+        out.into_owned()
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::connect(&RegistryAddress { url: self.registry.clone(), basic: None }, Path::new(".")).unwrap()
+    }
+
+    fn schema_id(&self, subject: &str) -> i32 {
+        self.runtime.block_on(self.registry().latest(subject)).unwrap().expect("a registered schema").schema.id
+    }
+
+    /// Commits records to a topic: key and value.
+    fn write(&self, topic: &str, records: &[(Option<Vec<u8>>, Option<Vec<u8>>)]) {
+        let mut writer = Transactional::new(&self.kafka, Path::new("."), &format!("test-{topic}")).unwrap();
+        assert_eq!(writer.init(), Outcome::Done);
+        assert_eq!(writer.begin(), Outcome::Done);
+        for (at, (key, value)) in records.iter().enumerate() {
+            writer.send(topic, Some(0), key.as_deref(), value.as_deref(), Some(1_700_000_000_000 + at as i64), &[]).unwrap();
+        }
+        assert_eq!(writer.commit(), Outcome::Done);
+    }
+
+    /// Every committed record of a topic.
+    fn read(&self, topic: &str) -> Vec<Seen> {
+        let mut reader = Reader::new(&self.kafka, Path::new("."), "test").unwrap();
+        let partitions = reader.partitions(topic).unwrap();
+        let bounds: Vec<(i64, i64)> = (0..partitions).map(|partition| reader.watermarks(topic, partition).unwrap()).collect();
+        let starts: Vec<(usize, i32, i64)> = (0..).zip(&bounds).map(|(partition, (start, _))| (0, partition, *start)).collect();
+        reader.assign(&[topic.to_owned()], &starts).unwrap();
+        let mut positions: Vec<i64> = bounds.iter().map(|(start, _)| *start).collect();
+        let mut seen = Vec::new();
+        while positions.iter().zip(&bounds).any(|(position, (_, end))| position < end) {
+            let polled = reader.poll(Duration::from_secs(1), 10_000).unwrap();
+            for message in &polled.messages {
+                positions[message.partition() as usize] = message.offset() + 1;
+                let header = |(name, value): (String, Option<&[u8]>)| (name, String::from_utf8_lossy(value.unwrap_or_default()).into_owned());
+                seen.push(Seen {
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: message.headers().into_iter().map(header).collect(),
+                });
+            }
+            for end in &polled.ends {
+                let position = &mut positions[end.partition as usize];
+                *position = (*position).max(end.offset);
+            }
+        }
+        seen
+    }
+
+    /// How many records a topic has had, marks of transactions included.
+    fn end(&self, topic: &str) -> i64 {
+        let reader = Reader::new(&self.kafka, Path::new("."), "test").unwrap();
+        reader.offsets(&[(topic, 0)], At::CommittedEnd).unwrap()[0]
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let subjects_and_topics = async {
+            let admin = Admin::connect(&self.kafka, Path::new("."), DEADLINE).await.ok()?;
+            let names = admin.topic_names().await.ok()?;
+            let ours: Vec<String> = names.into_iter().filter(|name| name.contains(&self.suffix)).collect();
+            let registry = self.registry();
+            for topic in ours.iter().filter(|topic| !topic.starts_with('_')) {
+                for part in ["key", "value"] {
+                    // Not every topic has both.
+                    let _ = registry.delete_subject(&format!("{topic}-{part}")).await;
+                }
+            }
+            admin.delete_topics(&ours).await.ok()
+        };
+        self.runtime.block_on(subjects_and_topics);
+    }
+}
+
+/// One record.
+struct Seen {
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: BTreeMap<String, String>,
+}
+
+fn framed(id: i32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend(id.to_be_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+const READINGS: &str = r#"
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: readings-SUFFIX}
+spec:
+  shape: stream
+  key: [id]
+  topic: {name: readings.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json, file: ../schemas/readings.json}
+---
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: high-readings-SUFFIX}
+spec:
+  shape: stream
+  key: [id]
+  topic: {name: readings.high.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json}
+  derivation:
+    sql: SELECT id, n FROM readings_SUFFIX WHERE n > 1
+"#;
+
+const READINGS_SCHEMA: &str = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
+  "required": ["id", "n"], "properties": {"id": {"type": "string"}, "n": {"type": "integer"}}}"#;
+
+#[test]
+fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
+    let Some(project) = Project::new("what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on") else { return };
+    project.file("products/readings.yaml", READINGS);
+    project.file("schemas/readings.json", READINGS_SCHEMA);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let topic = project.name("readings.SUFFIX");
+    let (key, value) = (project.schema_id(&format!("{topic}-key")), project.schema_id(&format!("{topic}-value")));
+    let good = |id: &str, n: i64| (Some(framed(key, format!("\"{id}\"").as_bytes())), Some(framed(value, json!({"id": id, "n": n}).to_string().as_bytes())));
+    let poison: Vec<(&str, Vec<u8>)> = vec![
+        ("not_framed", b"\x07\x00plain".to_vec()),
+        ("truncated", vec![0, 0]),
+        ("not_json", framed(value, b"{\"id\":")),
+        ("wrong_type", framed(value, b"{\"id\":\"x\",\"n\":\"one\"}")),
+    ];
+    let mut records = vec![good("a", 5)];
+    for (at, (_, bytes)) in poison.iter().enumerate() {
+        records.push((None, Some(bytes.clone())));
+        records.push(good(&format!("b{at}"), at as i64));
+    }
+    project.write(&topic, &records);
+    project.works(&["run", "-f", "products", "--until-idle"]);
+
+    let rows: Vec<Value> = project.read(&project.name("readings.high.SUFFIX")).iter().map(|seen| serde_json::from_slice(&seen.value.as_ref().unwrap()[5..]).unwrap()).collect();
+    assert_eq!(rows, [json!({"id": "a", "n": 5}), json!({"id": "b2", "n": 2}), json!({"id": "b3", "n": 3})]);
+
+    let letters = project.read("_mesh.dead-letters");
+    let product = project.name("high-readings-SUFFIX");
+    let ours: Vec<&Seen> = letters.iter().filter(|seen| seen.headers.get("mesh.product") == Some(&product)).collect();
+    assert_eq!(ours.len(), poison.len());
+    for (at, (seen, (code, bytes))) in ours.iter().zip(&poison).enumerate() {
+        let header = |name: &str| seen.headers.get(name).map(String::as_str);
+        assert_eq!(seen.value.as_ref(), Some(bytes), "untouched");
+        assert_eq!(seen.key, None);
+        assert_eq!(header("mesh.origin"), Some(topic.as_str()));
+        assert_eq!(header("mesh.partition"), Some("0"));
+        assert_eq!(header("mesh.offset"), Some((1 + 2 * at).to_string().as_str()));
+        assert_eq!(header("mesh.code"), Some(*code), "{:?}", header("mesh.reason"));
+        assert!(header("mesh.reason").is_some_and(|reason| !reason.is_empty()));
+    }
+
+    // A second run finds all of it done: nothing is written twice, not even the dead letters.
+    let ends = (project.end(&project.name("readings.high.SUFFIX")), letters.len());
+    project.works(&["run", "-f", "products", "--until-idle"]);
+    let again = project.read("_mesh.dead-letters").iter().filter(|seen| seen.headers.get("mesh.product") == Some(&product)).count();
+    assert_eq!((project.end(&project.name("readings.high.SUFFIX")), again), (ends.0, poison.len()));
+}
+
+#[test]
+fn a_bad_record_stops_the_derivation_where_the_manifest_says_so() {
+    let Some(project) = Project::new("a_bad_record_stops_the_derivation_where_the_manifest_says_so") else { return };
+    project.file("products/readings.yaml", &format!("{READINGS}    on_bad_record: stop\n"));
+    project.file("schemas/readings.json", READINGS_SCHEMA);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    project.write(&project.name("readings.SUFFIX"), &[(None, Some(b"\x07plain".to_vec()))]);
+    let output = project.mesh(&["run", "-f", "products", "--until-idle"]);
+    let talk = String::from_utf8_lossy(&output.stderr).replace(&project.suffix, "SUFFIX");
+    assert_eq!(output.status.code(), Some(1), "{talk}");
+    let told = talk.lines().find(|line| line.starts_with("error:")).unwrap();
+    insta::assert_snapshot!(told, @"error: high-readings-SUFFIX: readings.SUFFIX partition 0 offset 0 can't be read: not_framed: the value is not framed: it starts with byte 0x07; it must start with byte 0 and the schema's id, as the registry's serializers write it");
+}
+
+#[test]
+fn a_run_before_an_apply_says_what_is_missing() {
+    let Some(project) = Project::new("a_run_before_an_apply_says_what_is_missing") else { return };
+    project.file("products/readings.yaml", READINGS);
+    project.file("schemas/readings.json", READINGS_SCHEMA);
+    let output = project.mesh(&["run", "-f", "products", "--until-idle"]);
+    assert_eq!(output.status.code(), Some(1));
+    let talk = String::from_utf8_lossy(&output.stderr).replace(&project.suffix, "SUFFIX");
+    insta::assert_snapshot!(talk, @"
+    error: topics readings.SUFFIX, readings.high.SUFFIX do not exist
+    hint: `mesh apply` makes what a run needs
+    ");
+}
+
+/// The same join as customers-enriched, in Avro from end to end; the result is the shared oracle's.
+#[test]
+fn avro_gives_what_json_gives() {
+    let Some(project) = Project::new("avro_gives_what_json_gives") else { return };
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let twin = here.join("tests/manifest/avro-twin");
+    for entry in std::fs::read_dir(&twin).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("avro-customers", "avro-SUFFIX-customers").replace("avro_customers", "avro_SUFFIX_customers");
+        let text = text.replace("avro.customers", "avro.SUFFIX.customers").replace("../../../products/data/", "data/");
+        project.file(&format!("products/{}", path.file_name().unwrap().to_string_lossy()), &text);
+    }
+    for name in ["customer_info.jsonl", "customer_demographics.jsonl"] {
+        let text = std::fs::read_to_string(here.join("products/data/customers").join(name)).unwrap();
+        project.file(&format!("products/data/customers/{name}"), &text);
+    }
+    project.works(&["apply", "-f", "products", "--yes"]);
+    project.works(&["run", "-f", "products", "--until-idle"]);
+
+    let topic = project.name("avro.SUFFIX.customers.enriched");
+    let schema = project.runtime.block_on(project.registry().latest(&format!("{topic}-value"))).unwrap().unwrap().schema.text;
+    let mut last: BTreeMap<Vec<u8>, Option<Value>> = BTreeMap::new();
+    for seen in project.read(&topic) {
+        let value = seen.value.map(|bytes| format::to_json(Format::Avro, Some(&schema), &bytes).unwrap());
+        last.insert(seen.key.unwrap(), value);
+    }
+    let customer = |value: &Value| value["customer_id"].as_str().unwrap().to_owned();
+    let without_nulls = |mut value: Value| {
+        value.as_object_mut().unwrap().retain(|_, field| !field.is_null());
+        value
+    };
+    let found: BTreeMap<String, Value> = last.into_values().flatten().map(|value| (customer(&value), without_nulls(value))).collect();
+    let expected = std::fs::read_to_string(here.join("tests/data/expected/customers.enriched.jsonl")).unwrap();
+    let expected: BTreeMap<String, Value> =
+        expected.lines().map(|line| serde_json::from_str(line).unwrap()).map(|value: Value| (customer(&value), without_nulls(value))).collect();
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(found, expected);
+}
