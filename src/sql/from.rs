@@ -288,9 +288,32 @@ fn named(
         };
         scope
             .diagnostics
-            .push(Diagnostic::error(codes::UNKNOWN_RELATION, place, format!("unknown product `{relation}`")).help(help));
+            .push(Diagnostic::error(codes::UNKNOWN_RELATION, place.clone(), format!("unknown product `{relation}`")).help(help));
     }
-    found
+    let relation = found?;
+    if let Some(reason) = unfit(&relation) {
+        let message = format!("{} can't be read: {reason}", relation.product);
+        scope.diagnostics.push(Diagnostic::error(codes::UNREADABLE_COLUMN, place, message).help("change its contract"));
+        return None;
+    }
+    Some(relation)
+}
+
+/// Why a product as a whole can't be read: each row needs its key and its time.
+fn unfit(relation: &Relation) -> Option<String> {
+    if relation.position(ROWTIME).is_some() {
+        return Some(format!("its contract has a column `{ROWTIME}`, which is the name of every row's event time"));
+    }
+    let time = Some(&relation.time_field).filter(|field| *field != ROWTIME);
+    let (column, what) = relation
+        .key
+        .iter()
+        .map(|c| (c, "key"))
+        .chain(time.map(|c| (c, "event time")))
+        .find(|(c, _)| relation.position(c).is_none())?;
+    let reason =
+        relation.unsupported.iter().find(|(name, _)| name == column).map_or("the contract lacks it", |(_, reason)| reason);
+    Some(format!("its {what} is the column `{column}`, and {reason}"))
 }
 
 fn check_aliases(factors: &[Factor], scope: &mut Scope<'_>) -> Option<()> {

@@ -303,23 +303,20 @@ fn interval_join(request: Request, scope: &mut Scope<'_>, filter: &mut Vec<Ast>,
 
 /// Moves the bounds on time that stand in WHERE into an inner join's condition. What they say exactly is said there.
 fn take_bounds(filter: &mut Vec<Ast>, conjuncts: &mut Vec<Conjunct>, newest: usize, schema: &DFSchema, scope: &mut Scope<'_>) {
-    let (diagnostics, uses) = (scope.diagnostics.len(), scope.uses.len());
     filter.retain(|part| {
+        let (diagnostics, uses) = (scope.diagnostics.len(), scope.uses.len());
         let around = scope.text.place(part);
         let bound = scope.bind(part, schema, &around, Aggregates::NotIn("WHERE"));
         // What can't be bound here, with the relations so far, is looked at again when WHERE is.
         scope.diagnostics.truncate(diagnostics);
         let conjunct = bound.map(|bound| classify(bound, newest, scope));
-        match conjunct {
-            Some(conjunct) if matches!(conjunct.kind, Kind::Time { .. }) => {
-                let exact = matches!(conjunct.kind, Kind::Time { exact: true, .. });
-                conjuncts.push(conjunct);
-                !exact
-            }
-            _ => true,
+        let exact = conjunct.as_ref().is_some_and(|c| matches!(c.kind, Kind::Time { exact: true, .. }));
+        conjuncts.extend(conjunct.filter(|c| matches!(c.kind, Kind::Time { .. })));
+        if !exact {
+            scope.uses.truncate(uses);
         }
+        !exact
     });
-    scope.uses.truncate(uses);
 }
 
 fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {

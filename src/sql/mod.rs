@@ -69,11 +69,11 @@ fn bind_here(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (
     };
     let (select, refused) = refuse::select(&parsed.query, &parsed.text);
     let mut scope = Scope { text: &parsed.text, inputs: Vec::new(), complete: false, uses: Vec::new(), diagnostics: Vec::new() };
-    let bonded = select.and_then(|select| select::bind(select, relations, &mut scope));
-    let query = bonded.map(|bonded| {
+    let selected = select.and_then(|select| select::bind(select, relations, &mut scope));
+    let query = selected.map(|selected| {
         // A refused clause may be just what the result lacks.
-        let key = if refused.is_empty() { result::check(&bonded, target, &mut scope) } else { Vec::new() };
-        let (root, inputs) = prune::prune(bonded.root, &scope.inputs);
+        let key = if refused.is_empty() { result::check(&selected, target, &mut scope) } else { Vec::new() };
+        let (root, inputs) = prune::prune(selected.root, &scope.inputs);
         let row_type = Arc::new(RowType::new(root.schema().fields().clone()));
         let mut uses = std::mem::take(&mut scope.uses);
         uses.sort_by_key(|read| read.place.start);

@@ -101,10 +101,7 @@ impl Scope<'_> {
             None if double_quoted => format!("double quotes make a name: write '{}' for text", column.value),
             None => match self.inputs.as_slice() {
                 [one] => format!("{} has {}", one.alias, some_of(one.columns())),
-                several => format!(
-                    "write the relation's alias before it: FROM has {}",
-                    some_of(several.iter().map(|i| i.alias.as_str()))
-                ),
+                several => format!("none of {} has it", some_of(several.iter().map(|i| i.alias.as_str()))),
             },
         };
         self.refuse(Diagnostic::error(codes::UNKNOWN_COLUMN, place, format!("unknown column `{}`", column.value)).help(help));

@@ -6,7 +6,7 @@ use super::codes;
 use super::names::Scope;
 use super::query::{Changes, Node};
 use super::relations::{nearest, some_of};
-use super::select::Bonded;
+use super::select::Selected;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::product::Shape;
 
@@ -19,24 +19,24 @@ pub struct Target<'a> {
 }
 
 /// Checks the result against the product. Gives the positions of the key's columns in the result.
-pub(crate) fn check(bonded: &Bonded, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
-    let schema = bonded.root.schema().clone();
+pub(crate) fn check(selected: &Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
+    let schema = selected.root.schema().clone();
     let mut key = Vec::new();
     for column in target.key {
         match schema.index_of_column_by_name(None, column) {
             Some(position) => key.push(position),
-            None => scope.diagnostics.push(missing(column, &schema, bonded, scope)),
+            None => scope.diagnostics.push(missing(column, &schema, selected, scope)),
         }
     }
     if key.len() < target.key.len() {
         return key;
     }
-    let place = bonded.places.first().cloned().unwrap_or_else(|| scope.text.start());
+    let place = selected.places.first().cloned().unwrap_or_else(|| scope.text.start());
     let error = |message: String, help: String| Diagnostic::error(codes::RESULT, scope.text.start(), message).help(help);
     let names = target.key.join(", ");
-    let diagnostic = match (target.shape, bonded.root.changes()) {
+    let diagnostic = match (target.shape, selected.root.changes()) {
         (Shape::Stream, Changes::Append) => None,
-        (Shape::Stream, _) if grouped(&bonded.root) => Some(error(
+        (Shape::Stream, _) if grouped(&selected.root) => Some(error(
             "the product is a stream, and GROUP BY without a window gives a table: each group's row is replaced again and again"
                 .into(),
             "declare `shape: table` with the grouped columns as its key".into(),
@@ -51,51 +51,53 @@ pub(crate) fn check(bonded: &Bonded, target: &Target<'_>, scope: &mut Scope<'_>)
             ),
             format!("GROUP BY {names}, and write latest(x) for the other columns, or declare `shape: stream`"),
         )),
-        (Shape::Table, Changes::Upsert(own)) => other_key(own, &key, bonded, target).map(|(message, help)| error(message, help)),
+        (Shape::Table, Changes::Upsert(own)) => {
+            other_key(own, &key, selected, target).map(|(message, help)| error(message, help))
+        }
         (Shape::Table, Changes::Retract) => None,
     };
     if let Some(mut diagnostic) = diagnostic {
-        if let Some(clause) = grouped(&bonded.root).then(|| scope.text.place_of_last_word(&["GROUP"])) {
+        if let Some(clause) = grouped(&selected.root).then(|| scope.text.place_of_last_word(&["GROUP"])) {
             diagnostic.place = Some(if clause == scope.text.start() { place } else { clause });
         }
         scope.diagnostics.push(diagnostic);
     } else {
-        nullable_key(&key, &schema, bonded, scope);
+        nullable_key(&key, &schema, selected, scope);
     }
     key
 }
 
-fn missing(column: &str, schema: &DFSchema, bonded: &Bonded, scope: &Scope<'_>) -> Diagnostic {
+fn missing(column: &str, schema: &DFSchema, selected: &Selected, scope: &Scope<'_>) -> Diagnostic {
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let help = match nearest(column, names.iter().copied()) {
         Some(near) => format!("is it `{near}`? Else add it to the list of columns"),
         None => format!("add it to the list of columns; the result has {}", some_of(names)),
     };
-    let place: Option<Place> = bonded.places.last().cloned().map(|_| scope.text.start());
+    let place: Option<Place> = selected.places.last().cloned().map(|_| scope.text.start());
     Diagnostic::error(codes::RESULT, place, format!("the product's key has `{column}`, and the result has no such column"))
         .help(help)
 }
 
 /// Why a result's own key is not the product's.
-fn other_key(own: &[usize], key: &[usize], bonded: &Bonded, target: &Target<'_>) -> Option<(String, String)> {
+fn other_key(own: &[usize], key: &[usize], selected: &Selected, target: &Target<'_>) -> Option<(String, String)> {
     let names = target.key.join(", ");
-    if let [first, ..] = bonded.lost_key.as_slice() {
+    if let [first, ..] = selected.lost_key.as_slice() {
         let message =
-            format!("each row of the result is known by {}, which the list of columns lacks", bonded.lost_key.join(", "));
+            format!("each row of the result is known by {}, which the list of columns lacks", selected.lost_key.join(", "));
         return Some((message, format!("add {first} to the list, and to the product's key")));
     }
     let same = own.len() == key.len() && own.iter().all(|position| key.contains(position));
     if same {
         return None;
     }
-    let field = |position: &usize| bonded.root.schema().fields().get(*position).map(|f| f.name().clone());
+    let field = |position: &usize| selected.root.schema().fields().get(*position).map(|f| f.name().clone());
     let own: Vec<String> = own.iter().filter_map(field).collect();
     if own.is_empty() {
         let message = format!("aggregates without GROUP BY give one row, which has no key, and the product's key is {names}");
         return Some((message, "add GROUP BY with the columns of the key".into()));
     }
     let own = own.join(", ");
-    let help = if grouped(&bonded.root) {
+    let help = if grouped(&selected.root) {
         format!("GROUP BY {names}, or declare `key: [{own}]`")
     } else {
         format!("declare `key: [{own}]`")
@@ -104,10 +106,10 @@ fn other_key(own: &[usize], key: &[usize], bonded: &Bonded, target: &Target<'_>)
 }
 
 /// A key is never NULL: a record without one can't be found again.
-fn nullable_key(key: &[usize], schema: &DFSchema, bonded: &Bonded, scope: &mut Scope<'_>) {
+fn nullable_key(key: &[usize], schema: &DFSchema, selected: &Selected, scope: &mut Scope<'_>) {
     for position in key {
         let Some(field) = schema.fields().get(*position).filter(|f| f.is_nullable()) else { continue };
-        let place = bonded.places.get(*position).cloned();
+        let place = selected.places.get(*position).cloned();
         let message = format!("the key column `{}` may be NULL; such rows go to the dead letters", field.name());
         let help = format!("add WHERE {} IS NOT NULL, or say in the contract that it is required", field.name());
         scope.diagnostics.push(Diagnostic::warning(codes::RESULT, place, message).help(help));

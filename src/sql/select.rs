@@ -44,7 +44,7 @@ struct Rows {
 }
 
 /// A SELECT, bound: its root is a projection.
-pub(crate) struct Bonded {
+pub(crate) struct Selected {
     pub(crate) root: Node,
     /// The places of the result's columns.
     pub(crate) places: Vec<Place>,
@@ -53,7 +53,7 @@ pub(crate) struct Bonded {
 }
 
 /// Binds a SELECT. What is wrong is kept in the scope.
-pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Bonded> {
+pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Selected> {
     let mut filter: Vec<Ast> = select.selection.iter().flat_map(from::split).cloned().collect();
     let from = from::bind(select, relations, scope, &mut filter);
     if !scope.complete {
@@ -387,7 +387,7 @@ fn place_of_column(ast: &Ast, column: &Column, scope: &Scope<'_>) -> Option<Plac
 }
 
 /// The list of columns over its rows. `key`: the columns of the rows' key; `same`: columns that equal one of them.
-fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column)], scope: &mut Scope<'_>) -> Option<Bonded> {
+fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column)], scope: &mut Scope<'_>) -> Option<Selected> {
     let Rows { node, schema, facts } = rows;
     let mut columns = Vec::new();
     let mut fields = Vec::new();
@@ -427,7 +427,7 @@ fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column
         }
     };
     let root = Node::Project { input: Box::new(node), columns, schema: Arc::new(schema_of(fields)), changes };
-    Some(Bonded { root, places, lost_key })
+    Some(Selected { root, places, lost_key })
 }
 
 fn in_kept_type(expr: Expr, data_type: &DataType) -> Expr {
