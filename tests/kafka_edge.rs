@@ -1,6 +1,7 @@
 //! The door to Kafka, tried on a real broker: `eval "$(tests/stack/stack start target/servers)"`, then `cargo test`.
 //!
 //! Without `MESH_BOOTSTRAP` each test says so and checks nothing. Every test has topics of its own and deletes them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test ends where it is wrong")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,8 +78,11 @@ fn unique(what: &str) -> String {
     format!("edge.{what}.{}.{now}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// All records up to the ends of these partitions, as (topic's number, partition, offset, key, value), and the ends.
-fn read_to_ends(reader: &mut Reader, partitions: usize) -> (Vec<(usize, i32, i64, String, String)>, Vec<End>) {
+/// A record: its topic's number, partition, offset, key, value; `-` is no key or value.
+type Row = (usize, i32, i64, String, String);
+
+/// All records up to so many ends of partitions, and these.
+fn read_to_ends(reader: &mut Reader, partitions: usize) -> (Vec<Row>, Vec<End>) {
     let (mut records, mut ends) = (Vec::new(), Vec::<End>::new());
     let started = Instant::now();
     while ends.len() < partitions {
@@ -100,7 +104,7 @@ fn settle(reader: &Reader, topic: &str, partition: i32, end: i64) {
     }
 }
 
-fn values(records: &[(usize, i32, i64, String, String)]) -> Vec<&str> {
+fn values(records: &[Row]) -> Vec<&str> {
     records.iter().map(|record| record.4.as_str()).collect()
 }
 
@@ -190,15 +194,15 @@ async fn absent_topics_are_left_out_and_deleted_ones_vanish() {
     let (first, absent) = (broker.topic(1, &[]).await, unique("absent"));
     let seen = broker.admin.describe_topics(&[absent.clone(), first.clone()]).await.unwrap();
     assert_eq!(seen.keys().collect::<Vec<_>>(), [&first]);
-    assert!(broker.admin.describe_topics(&[absent.clone()]).await.unwrap().is_empty());
+    assert!(broker.admin.describe_topics(std::slice::from_ref(&absent)).await.unwrap().is_empty());
     let names = broker.admin.topic_names().await.unwrap();
     assert!(names.contains(&first) && !names.contains(&absent), "{names:?}");
 
-    assert_eq!(broker.admin.delete_topics(&[first.clone()]).await.unwrap(), [(first.clone(), Ok(()))]);
-    let gone = broker.admin.delete_topics(&[absent.clone()]).await.unwrap();
+    assert_eq!(broker.admin.delete_topics(std::slice::from_ref(&first)).await.unwrap(), [(first.clone(), Ok(()))]);
+    let gone = broker.admin.delete_topics(std::slice::from_ref(&absent)).await.unwrap();
     assert_eq!(gone[0].1.clone().unwrap_err().name, "UNKNOWN_TOPIC_OR_PART");
     let started = Instant::now();
-    while !broker.admin.describe_topics(&[first.clone()]).await.unwrap().is_empty() {
+    while !broker.admin.describe_topics(std::slice::from_ref(&first)).await.unwrap().is_empty() {
         assert!(started.elapsed() < DEADLINE, "the topic is still there");
     }
 }
@@ -281,7 +285,7 @@ async fn only_what_was_committed_is_read_and_the_end_says_so() {
 
     let mut reader = broker.reader("edge");
     settle(&reader, &topic, 0, after_last + 1);
-    reader.assign(&[topic.clone()], &[(0, 0, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
     let (records, ends) = read_to_ends(&mut reader, 1);
     assert_eq!(values(&records), ["kept", "-", ""]);
     assert_eq!(records.iter().map(|r| r.3.as_str()).collect::<Vec<_>>(), ["k", "k", ""]);
@@ -296,7 +300,7 @@ async fn only_what_was_committed_is_read_and_the_end_says_so() {
     assert_eq!(values(&records), ["open"]);
     assert_eq!(ends, [End { topic: 0, partition: 0, offset: last + 4 }]);
 
-    reader.assign(&[topic.clone()], &[(0, 0, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
     let polled = reader.poll(DEADLINE, 1).unwrap();
     let message = &polled.messages[0];
     assert_eq!(message.timestamp(), Some(1_700_000_000_000));
@@ -325,7 +329,7 @@ async fn a_zombie_is_fenced_and_what_it_wrote_is_not_seen() {
 
     let mut reader = broker.reader("edge");
     settle(&reader, &topic, 0, successor.end(&topic, 0).unwrap() + 1);
-    reader.assign(&[topic.clone()], &[(0, 0, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
     let (records, _) = read_to_ends(&mut reader, 1);
     assert_eq!(values(&records), ["successor"]);
     broker.leave().await;
@@ -411,7 +415,7 @@ async fn a_paused_partition_is_silent_and_goes_on_where_it_was() {
     let mut reader = broker.reader("edge");
     settle(&reader, &topic, 0, 1001);
     settle(&reader, &topic, 1, 1001);
-    reader.assign(&[topic.clone()], &[(0, 0, 0), (0, 1, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0), (0, 1, 0)]).unwrap();
     let mut seen = [Vec::new(), Vec::new()];
     let mut take = |reader: &mut Reader, max| {
         let polled = reader.poll(Duration::from_millis(200), max).unwrap();
@@ -441,7 +445,7 @@ async fn an_offset_that_is_gone_is_an_error_and_no_jump() {
     let Some(mut broker) = Broker::connect("an_offset_that_is_gone_is_an_error_and_no_jump").await else { return };
     let topic = broker.topic(1, &[]).await;
     let mut reader = broker.reader("edge");
-    reader.assign(&[topic.clone()], &[(0, 0, 1000)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 1000)]).unwrap();
     let started = Instant::now();
     let error = loop {
         match reader.poll(Duration::from_secs(1), 10) {
@@ -458,7 +462,7 @@ async fn waiting_for_records_takes_no_longer_than_they_take() {
     let Some(mut broker) = Broker::connect("waiting_for_records_takes_no_longer_than_they_take").await else { return };
     let topic = broker.topic(1, &[]).await;
     let mut reader = broker.reader("edge");
-    reader.assign(&[topic.clone()], &[(0, 0, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
     read_to_ends(&mut reader, 1);
     let mut writer = broker.writer(&unique("id"));
     assert_eq!(writer.begin(), Outcome::Done);
@@ -490,7 +494,7 @@ async fn a_bad_partition_or_topic_is_told_at_commit() {
     let mut reader = broker.reader("edge");
     // Zero if the good record was still waiting to be written when all was called off.
     settle(&reader, &topic, 0, writer.end(&topic, 0).unwrap());
-    reader.assign(&[topic.clone()], &[(0, 0, 0)]).unwrap();
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
     assert!(read_to_ends(&mut reader, 1).0.is_empty());
     broker.leave().await;
 }

@@ -142,17 +142,25 @@ pub(super) fn committed(client: &Client, partitions: &[(&str, i32)], patience: D
     }
     let deadline = Instant::now() + patience;
     loop {
-        let found =
-            native::group_offsets(&client.native, partitions, patience).map_err(|fault| client.error(OPERATION, &fault))?;
-        let unstable = |fault: &Fault| fault.code == code::UNSTABLE_OFFSET_COMMIT;
-        let is_unstable = found.iter().any(|(_, _, offset)| offset.as_ref().is_err_and(unstable));
-        if !is_unstable || Instant::now() > deadline {
-            let found = in_order(client, OPERATION, partitions, found)?;
+        let found = native::group_offsets(&client.native, partitions, patience);
+        let passing = match &found {
+            Err(fault) => is_passing(fault),
+            Ok(found) => found.iter().any(|(_, _, offset)| offset.as_ref().is_err_and(is_passing)),
+        };
+        if !passing || Instant::now() > deadline {
+            let found = in_order(client, OPERATION, partitions, found.map_err(|fault| client.error(OPERATION, &fault))?)?;
             return Ok(found.into_iter().map(|offset| (offset >= 0).then_some(offset)).collect());
         }
-        // The transaction that has them is about to end; nobody tells when.
+        // Nobody tells when the coordinator is ready.
         client.native.tidy_for(Duration::from_millis(20));
     }
+}
+
+/// Whether a group's coordinator will soon say something else: it is about to take its place, or a transaction that has
+/// the offsets is about to end.
+fn is_passing(fault: &Fault) -> bool {
+    use code::{COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, UNSTABLE_OFFSET_COMMIT};
+    matches!(fault.code, COORDINATOR_LOAD_IN_PROGRESS | COORDINATOR_NOT_AVAILABLE | NOT_COORDINATOR | UNSTABLE_OFFSET_COMMIT)
 }
 
 fn nothing_assigned() -> Fault {

@@ -92,6 +92,9 @@ pub(super) mod code {
     pub(in crate::kafka) const TIMED_OUT_QUEUE: i32 = -166;
     pub(in crate::kafka) const FENCED: i32 = -144;
     pub(in crate::kafka) const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
+    pub(in crate::kafka) const COORDINATOR_LOAD_IN_PROGRESS: i32 = 14;
+    pub(in crate::kafka) const COORDINATOR_NOT_AVAILABLE: i32 = 15;
+    pub(in crate::kafka) const NOT_COORDINATOR: i32 = 16;
     pub(in crate::kafka) const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
     pub(in crate::kafka) const GROUP_AUTHORIZATION_FAILED: i32 = 30;
     pub(in crate::kafka) const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
