@@ -16,7 +16,7 @@ servers
 copy_project
 case $data in
   '') say "the repository's data" ;;
-  *[!0-9]*) say "the data in $data"; cp -R "$data"/. "$copy/products/data/" ;;
+  *[!0-9]*) say "the data in $data"; cp -RL "$data"/. "$copy/products/data/" ;;
   *) say "another day's data, by seed $data"; python3 -B "$here/another_day.py" "$copy/products" "$data" ;;
 esac
 expect "$work/expected"
