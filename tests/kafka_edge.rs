@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test ends where it is wrong")]
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh::kafka::admin::{
@@ -499,9 +502,121 @@ async fn a_bad_partition_or_topic_is_told_at_commit() {
     broker.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_in_doubt_and_its_successor_knows() {
+    let Some(mut broker) = Broker::connect("a_commit_whose_answer_is_lost_is_in_doubt_and_its_successor_knows").await else {
+        return;
+    };
+    let (topic, id) = (broker.topic(1, &[]).await, unique("id"));
+    let proxy = Proxy::before(&broker.kafka.bootstrap);
+    let behind = Kafka { bootstrap: proxy.address.clone(), security: None };
+    let mut writer = Transactional::new(&behind, Path::new("."), &id).unwrap();
+    assert_eq!(writer.init(), Outcome::Done);
+    let mut write = |value: &[u8]| {
+        assert_eq!(writer.begin(), Outcome::Done);
+        writer.send(&topic, Some(0), None, Some(value), None, &[]).unwrap();
+        writer.commit()
+    };
+    assert_eq!(write(b"sure"), Outcome::Done);
+    proxy.lose_next(END_TXN);
+    let outcome = write(b"in doubt");
+    assert!(proxy.lost_it(), "the proxy was not used");
+    assert!(matches!(outcome, Outcome::InDoubt(_)), "{outcome:?}");
+
+    let successor = broker.writer(&id);
+    let mut reader = broker.reader("edge");
+    settle(&reader, &topic, 0, successor.end(&topic, 0).unwrap());
+    reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
+    let (records, _) = read_to_ends(&mut reader, 1);
+    // The broker had done it; had it not, only the first would be here. Both are right, twice would not be.
+    assert_eq!(values(&records), ["sure", "in doubt"]);
+    broker.leave().await;
+}
+
+const END_TXN: i16 = 26;
+
+/// Stands between a client and the broker, and loses an answer when it is told to: the request is carried out, and the
+/// connection closed before its answer is passed on.
+struct Proxy {
+    address: String,
+    /// The kind of request whose next answer is lost; -1 is none.
+    lose: Arc<AtomicI16>,
+    lost: Arc<AtomicU32>,
+}
+
+impl Proxy {
+    fn before(broker: &str) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = Proxy { address: address.to_string(), lose: Arc::new(AtomicI16::new(-1)), lost: Arc::default() };
+        let (broker, lose, lost) = (broker.to_owned(), proxy.lose.clone(), proxy.lost.clone());
+        let (host, port) = broker.rsplit_once(':').unwrap();
+        // In answers a broker's address is its host and then its port, in four bytes.
+        let place = |port: u16| [host.as_bytes(), &i32::from(port).to_be_bytes()].concat();
+        let (real, ours) = (place(port.parse().unwrap()), place(address.port()));
+        assert_eq!(host, "127.0.0.1", "the broker's address must be the one that it tells its clients");
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let server = TcpStream::connect(&broker).unwrap();
+                let asked = Arc::new(Mutex::new(BTreeMap::<[u8; 4], i16>::new()));
+                let (mut from, mut to, kinds) = (client.try_clone().unwrap(), server.try_clone().unwrap(), asked.clone());
+                std::thread::spawn(move || {
+                    while let Some(request) = frame(&mut from) {
+                        let kind = i16::from_be_bytes([request[4], request[5]]);
+                        kinds.lock().unwrap().insert(request[8..12].try_into().unwrap(), kind);
+                        if to.write_all(&request).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                let (mut from, mut to) = (server, client);
+                let (lose, lost, real, ours) = (lose.clone(), lost.clone(), real.clone(), ours.clone());
+                std::thread::spawn(move || {
+                    while let Some(mut answer) = frame(&mut from) {
+                        let kind = asked.lock().unwrap().remove(&answer[4..8]);
+                        if kind.is_some_and(|kind| lose.compare_exchange(kind, -1, Ordering::SeqCst, Ordering::SeqCst).is_ok()) {
+                            lost.fetch_add(1, Ordering::SeqCst);
+                            break;
+                        }
+                        for at in 0..answer.len().saturating_sub(real.len() - 1) {
+                            if answer[at..].starts_with(&real) {
+                                answer[at..at + real.len()].copy_from_slice(&ours);
+                            }
+                        }
+                        if to.write_all(&answer).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
+                });
+            }
+        });
+        proxy
+    }
+
+    fn lose_next(&self, kind: i16) {
+        self.lose.store(kind, Ordering::SeqCst);
+    }
+
+    fn lost_it(&self) -> bool {
+        self.lost.load(Ordering::SeqCst) == 1
+    }
+}
+
+/// A request or an answer with its size before it; `None` at the end of the connection.
+fn frame(from: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    from.read_exact(&mut frame).ok()?;
+    let size = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
+    frame.resize(4 + size, 0);
+    from.read_exact(&mut frame[4..]).ok()?;
+    Some(frame)
+}
+
 #[tokio::test]
 async fn an_unreachable_broker_is_told_within_twelve_seconds_with_its_address() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
     let kafka = Kafka { bootstrap: format!("127.0.0.1:{port}"), security: None };
     let started = Instant::now();
     let error = Admin::connect(&kafka, Path::new("."), Duration::from_secs(10)).await.map(|_| ()).unwrap_err();
