@@ -265,8 +265,8 @@ fn a_hundred_products_are_read_fast() {
     assert_eq!(render(&diagnostics, &texts, folder.path()), "");
     assert_eq!(mesh.unwrap().products.len(), 100);
     println!("100 products read in {took:?}");
-    // Ten times as long in a debug build, on a busy machine.
-    let bound = if cfg!(debug_assertions) { Duration::from_secs(1) } else { Duration::from_millis(100) };
+    // A debug build takes ten times as long, and longer on a busy machine.
+    let bound = if cfg!(debug_assertions) { Duration::from_secs(5) } else { Duration::from_millis(100) };
     assert!(took < bound, "took {took:?}");
 }
 
