@@ -159,7 +159,7 @@ impl Resolver<'_> {
             let found = if read.iter().any(|own| own.name == field.name) { exact } else { aliased() };
             match found {
                 Some(place) => {
-                    let (at, column, wanted) = open.swap_remove(place);
+                    let (at, column, wanted) = open.remove(place);
                     let op =
                         self.value(field.id, wanted.id, column).map_err(|reason| format!("field {:?}: {reason}", wanted.name))?;
                     steps.push(Step::Read(at, op));
@@ -199,9 +199,16 @@ impl Resolver<'_> {
             let same = |id: Id| std::mem::discriminant(self.reader.kind(id)) == std::mem::discriminant(self.writer.kind(writer));
             let mut order: Vec<Id> = branches.clone();
             order.sort_by_key(|id| (!same(*id), self.reader.get(*id).name != *name));
-            let ops: Vec<Result<Op, String>> = order.iter().map(|branch| self.value(writer, *branch, column)).collect();
-            let mismatch = || self.mismatch(writer, reader);
-            return ops.into_iter().find_map(Result::ok).ok_or_else(mismatch);
+            let mut reason = None;
+            for branch in order {
+                match self.value(writer, branch, column) {
+                    Ok(op) => return Ok(op),
+                    // What is wrong with a branch of the same kind says more than that no branch fits.
+                    Err(why) if same(branch) => reason = reason.or(Some(why)),
+                    Err(_) => {}
+                }
+            }
+            return Err(reason.unwrap_or_else(|| self.mismatch(writer, reader)));
         }
         self.plain(writer, reader, column)
     }

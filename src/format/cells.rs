@@ -1,15 +1,22 @@
 //! A batch's columns as typed slices, so that encoders can go row by row without asking each cell for its type.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, ListArray, MapArray, StringArray, StructArray,
+    new_null_array,
+};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Field, Fields, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use arrow::error::ArrowError;
 
+use super::column::map_fields;
 use super::{Fault, codes};
 use crate::model::row::type_name;
 
@@ -45,42 +52,108 @@ pub(super) enum CellValues<'a> {
     Struct(Vec<Cells<'a>>),
 }
 
-/// A column in the contract's type. Other forms of the same values (views, dictionaries, narrower numbers) are converted;
-/// a type that would lose something is refused.
-pub(super) fn in_type(array: &ArrayRef, field: &Field) -> Result<ArrayRef, Fault> {
-    let (found, wanted) = (array.data_type(), field.data_type());
-    if found.equals_datatype(wanted) {
-        return Ok(array.clone());
+/// The type in which values are written: one of those that [`Cells`] know, with the same values.
+pub(super) fn written_type(found: &DataType) -> DataType {
+    let inner = |field: &Field| Arc::new(field.clone().with_data_type(written_type(field.data_type())));
+    match found {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, values) => written_type(values),
+        DataType::Float16 => DataType::Float32,
+        DataType::Date64 => DataType::Date32,
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+            DataType::List(inner(item))
+        }
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| inner(field)).collect()),
+        other => other.clone(),
     }
-    let refuse = |why: String| {
-        Fault::new(codes::WRONG_TYPE, format!("{} can't be written as {}{why}", type_name(found), type_name(wanted)))
-            .in_field(field.name())
-    };
-    if !keeps_all(found, wanted) {
-        return Err(refuse(String::new()));
-    }
-    cast_with_options(array, wanted, &CastOptions { safe: false, ..CastOptions::default() })
-        .map_err(|error| refuse(format!(": {error}")))
 }
 
-fn keeps_all(from: &DataType, to: &DataType) -> bool {
-    use DataType::{
-        Binary, BinaryView, Dictionary, FixedSizeList, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeList,
-        LargeUtf8, List, ListView, Map, Null, Struct, Timestamp, UInt8, UInt16, UInt32, Utf8, Utf8View,
-    };
-    match (from, to) {
-        (a, b) if a.equals_datatype(b) => true,
-        (Null, _) => true,
-        (Dictionary(_, value), to) => keeps_all(value, to),
-        (Utf8View | LargeUtf8, Utf8) | (BinaryView | LargeBinary, Binary) => true,
-        (Int8 | UInt8, Int16 | Int32 | Int64) | (Int16 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) => true,
-        (Int8 | Int16 | UInt8 | UInt16, Float32) | (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32 | Float32, Float64) => true,
-        (Timestamp(a, from), Timestamp(b, to)) => a == b && from.is_some() == to.is_some(),
-        (List(a) | LargeList(a) | FixedSizeList(a, _) | ListView(a), List(b)) | (Map(a, _), Map(b, _)) => {
-            keeps_all(a.data_type(), b.data_type())
+/// A column's values in another type of the same meaning; the same rules by which a query's result may fulfil a contract.
+/// Structs are matched by the names of their fields.
+pub(super) fn conform(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, Fault> {
+    let found = array.data_type();
+    let failed = |error: ArrowError| Fault::new(codes::WRONG_TYPE, error.to_string());
+    match (found, wanted) {
+        (a, b) if a == b => Ok(array.clone()),
+        (DataType::Null, _) => Ok(new_null_array(wanted, array.len())),
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let Some(from) = array.as_struct_opt() else { return Err(refuse(found, wanted)) };
+            let columns = fields.iter().map(|field| match from.column_by_name(field.name()) {
+                Some(column) => conform(column, field.data_type()).map_err(|fault| fault.in_field(field.name())),
+                None if field.is_nullable() => Ok(new_null_array(field.data_type(), array.len())),
+                None => Err(Fault::new(codes::MISSING, "missing, and the contract requires it").in_field(field.name())),
+            });
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            // Whether nulls are allowed is for the writer to say, row by row.
+            let fields: Fields = fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect();
+            Ok(Arc::new(StructArray::try_new_with_length(fields, columns, from.nulls().cloned(), array.len()).map_err(failed)?))
         }
-        (Struct(a), Struct(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| keeps_all(a.data_type(), b.data_type())),
+        (DataType::List(_), DataType::List(item)) => {
+            let Some(from) = array.as_list_opt::<i32>() else { return Err(refuse(found, wanted)) };
+            let values = conform(from.values(), item.data_type())?;
+            let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+            Ok(Arc::new(ListArray::try_new(item, from.offsets().clone(), values, from.nulls().cloned()).map_err(failed)?))
+        }
+        (DataType::Map(..), DataType::Map(entries, _)) => {
+            let (Some(from), Some((_, value))) = (array.as_map_opt(), map_fields(entries)) else {
+                return Err(refuse(found, wanted));
+            };
+            let values = conform(from.values(), value.data_type())?;
+            let keys = conform(from.keys(), &DataType::Utf8)?;
+            let fields = Fields::from(vec![
+                Field::new("key", DataType::Utf8, false),
+                Field::new("value", values.data_type().clone(), true),
+            ]);
+            let pairs = StructArray::try_new(fields.clone(), vec![keys, values], None).map_err(failed)?;
+            let entries = Arc::new(Field::new("entries", DataType::Struct(fields), false));
+            Ok(Arc::new(MapArray::try_new(entries, from.offsets().clone(), pairs, from.nulls().cloned(), false).map_err(failed)?))
+        }
+        _ if found.is_nested() && !wanted.is_nested() => Err(refuse(found, wanted)),
+        _ if fits(wanted, &written_type(found)) || written_type(found) == *wanted => {
+            cast_with_options(array, wanted, &CastOptions { safe: false, ..CastOptions::default() }).map_err(failed)
+        }
+        _ => Err(refuse(found, wanted)),
+    }
+}
+
+fn refuse(found: &DataType, wanted: &DataType) -> Fault {
+    Fault::new(codes::WRONG_TYPE, format!("{} can't be written as {}", type_name(found), type_name(wanted)))
+}
+
+/// Whether plain values of one type may be written as another.
+fn fits(wanted: &DataType, found: &DataType) -> bool {
+    use DataType::{
+        Binary, Decimal128, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct, Time32, Time64,
+        Timestamp, UInt8, UInt16, UInt32, UInt64,
+    };
+    match (wanted, found) {
+        (a, b) if a == b => true,
+        (Int16, Int8 | UInt8) | (Int32, Int8 | Int16 | UInt8 | UInt16) => true,
+        (Int64, Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32) => true,
+        (Float32, Int8 | Int16 | UInt8 | UInt16) => true,
+        (Float64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32) => true,
+        (Decimal128(precision, scale), Decimal128(p, s)) => {
+            s <= scale && i16::from(*p) - i16::from(*s) <= i16::from(*precision) - i16::from(*scale)
+        }
+        (Decimal128(..), Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) | (Binary, FixedSizeBinary(_)) => true,
+        (Time32(_) | Time64(_), Time32(_) | Time64(_)) => true,
+        // Finer parts of a second are cut off; the plan says so of a query that has them.
+        (Timestamp(_, a), Timestamp(_, b)) => a.is_some() == b.is_some(),
+        (List(_), List(_)) | (Map(..), Map(..)) | (Struct(_), Struct(_)) => true,
         _ => false,
+    }
+}
+
+/// Whether JSON has values of one type where the contract says another: numbers and texts are of few types there.
+pub(super) fn fits_json(declared: &DataType, found: &DataType) -> bool {
+    use DataType::{Binary, Date32, Decimal128, FixedSizeBinary, Float64, Int64, Null, Time32, Time64, Timestamp, UInt64, Utf8};
+    match (declared, found) {
+        (_, Null) => true,
+        (Utf8, Date32 | Time32(_) | Time64(_) | Timestamp(..) | Binary | FixedSizeBinary(_)) => true,
+        (Float64, Decimal128(..)) | (Int64, UInt64) => true,
+        (declared, found) => fits(declared, found),
     }
 }
 

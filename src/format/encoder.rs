@@ -1,20 +1,40 @@
 //! A batch's rows to records: keys, values and deletes in one slab.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 
 use super::avro_write::AvroWriter;
-use super::cells::{Cells, in_type};
+use super::cells::{Cells, conform, fits_json, written_type};
+use super::column::map_fields;
 use super::json_write::JsonWriter;
 use super::{Bad, Encoded, EncodedRecord, Fault, FormatError, Layout, codes, frame};
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Shape};
+use crate::model::row::type_name;
 
 /// Encodes one product's rows.
 pub struct Encoder {
     layout: Layout,
-    writer: Writer,
+    contract: String,
+    plan: Plan,
     value_schema: i32,
     key_schema: Option<i32>,
+}
+
+/// How batches of one schema are written.
+struct Plan {
+    batch: SchemaRef,
+    columns: Vec<Column>,
+    writer: Writer,
+}
+
+/// A column to write: where it stands in the batch, and the type in which it is written.
+struct Column {
+    /// `None`: the batch does not have it, it is null throughout.
+    at: Option<usize>,
+    field: FieldRef,
 }
 
 enum Writer {
@@ -26,27 +46,29 @@ impl Encoder {
     /// An encoder for a contract's text; the ids are those under which the schemas are registered. The layout's row type
     /// has all columns of the contract. Without a key schema's id, records have no key.
     pub fn new(layout: Layout, contract: &str, value_schema_id: i32, key_schema_id: Option<i32>) -> Result<Encoder, FormatError> {
-        let columns = layout.row_type.fields();
-        let writer = match layout.format {
-            Format::Json => Writer::Json(JsonWriter::new(columns, &layout.key, contract)?),
-            Format::Avro => Writer::Avro(Box::new(AvroWriter::new(columns, &layout.key, contract)?)),
-            other => return Err(FormatError::NotYet(other)),
-        };
+        let plan = Plan::new(&layout, contract, &layout.row_type)?;
         let key_schema = key_schema_id.filter(|_| !layout.key.is_empty());
-        Ok(Encoder { layout, writer, value_schema: value_schema_id, key_schema })
+        Ok(Encoder { layout, contract: contract.to_owned(), plan, value_schema: value_schema_id, key_schema })
     }
 
-    /// Encodes a batch, whose columns are the layout's in order, in place of what `out` held. An error lists the rows that
-    /// could not be encoded; the others are in `out` all the same.
+    /// Encodes a batch in place of what `out` held. Its columns are found by their names; types may differ as far as the
+    /// values are the same. Columns that the contract lacks are written behind the others in JSON. An error lists the rows
+    /// that could not be encoded; the others are in `out` all the same.
     pub fn encode(&mut self, batch: &Batch, out: &mut Encoded) -> Result<(), Vec<Bad>> {
         out.slab.clear();
         out.records.clear();
-        let all = |fault: Fault| {
-            let (code, reason) = (fault.0.code, fault.to_string());
+        let all = |(code, reason): (&'static str, String)| {
             (0_u32..).zip(batch.times.iter()).map(|(record, _)| Bad { record, code, reason: reason.clone() }).collect::<Vec<_>>()
         };
-        let arrays = self.columns(&batch.rows).map_err(all)?;
-        let cells = arrays.iter().map(Cells::new).collect::<Result<Vec<_>, _>>().map_err(all)?;
+        let fault = |fault: Fault| all((fault.0.code, fault.to_string()));
+        let schema = batch.rows.schema();
+        if !Arc::ptr_eq(&schema, &self.plan.batch) && schema != self.plan.batch {
+            self.plan =
+                Plan::new(&self.layout, &self.contract, &schema).map_err(|error| all((codes::WRONG_TYPE, error.to_string())))?;
+        }
+        let arrays =
+            self.plan.columns.iter().map(|column| column.take(&batch.rows)).collect::<Result<Vec<_>, _>>().map_err(fault)?;
+        let cells = arrays.iter().map(Cells::new).collect::<Result<Vec<_>, _>>().map_err(fault)?;
         let mut bad = Vec::new();
         for ((row, index), timestamp) in (0_u32..).zip(0_usize..).zip(batch.times.iter()) {
             let start = out.slab.len();
@@ -66,15 +88,6 @@ impl Encoder {
         if bad.is_empty() { Ok(()) } else { Err(bad) }
     }
 
-    fn columns(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, Fault> {
-        let fields = self.layout.row_type.fields();
-        if rows.num_columns() != fields.len() {
-            let reason = format!("{} columns are expected, the batch has {}", fields.len(), rows.num_columns());
-            return Err(Fault::new(codes::WRONG_TYPE, reason));
-        }
-        rows.columns().iter().zip(fields).map(|(array, field)| in_type(array, field)).collect()
-    }
-
     /// Writes a row; whether it has a key, and where its value begins.
     fn row(&self, cells: &[Cells<'_>], row: usize, delete: bool, slab: &mut Vec<u8>) -> Result<(bool, usize), Fault> {
         let keyed = self.key(cells, row, slab)?;
@@ -84,7 +97,7 @@ impl Encoder {
         let value = slab.len();
         if !delete {
             frame::write(self.value_schema, slab);
-            match &self.writer {
+            match &self.plan.writer {
                 Writer::Json(writer) => writer.value(cells, row, slab)?,
                 Writer::Avro(writer) => writer.value(cells, row, slab)?,
             }
@@ -111,10 +124,94 @@ impl Encoder {
             }
         }
         frame::write(id, slab);
-        match &self.writer {
+        match &self.plan.writer {
             Writer::Json(writer) => writer.key(cells, row, slab)?,
             Writer::Avro(writer) => writer.key(cells, row, slab)?,
         }
         Ok(true)
     }
+}
+
+impl Plan {
+    fn new(layout: &Layout, contract: &str, batch: &SchemaRef) -> Result<Plan, FormatError> {
+        let declared = layout.row_type.fields();
+        let mut columns = Vec::new();
+        for field in declared {
+            let found = batch.column_with_name(field.name());
+            if found.is_none() && !field.is_nullable() {
+                return Err(FormatError::Mismatch(format!("column {} is missing, and the contract requires it", field.name())));
+            }
+            let field = match (layout.format, found) {
+                (Format::Json, Some((_, found))) => Arc::new(overlaid(field, found.data_type())?),
+                _ => field.clone(),
+            };
+            columns.push(Column { at: found.map(|(at, _)| at), field });
+        }
+        for (at, extra) in
+            batch.fields().iter().enumerate().filter(|(_, extra)| layout.row_type.column_with_name(extra.name()).is_none())
+        {
+            if layout.format != Format::Json {
+                return Err(FormatError::Mismatch(format!("the contract has no column {}", extra.name())));
+            }
+            columns.push(Column {
+                at: Some(at),
+                field: Arc::new(extra.as_ref().clone().with_data_type(written_type(extra.data_type()))),
+            });
+        }
+        let fields: Vec<FieldRef> = columns.iter().map(|column| column.field.clone()).collect();
+        let writer = match layout.format {
+            Format::Json => Writer::Json(JsonWriter::new(&fields, &layout.key, contract)?),
+            Format::Avro => Writer::Avro(Box::new(AvroWriter::new(&fields, &layout.key, contract)?)),
+            other => return Err(FormatError::NotYet(other)),
+        };
+        Ok(Plan { batch: batch.clone(), columns, writer })
+    }
+}
+
+impl Column {
+    fn take(&self, rows: &RecordBatch) -> Result<ArrayRef, Fault> {
+        match self.at.and_then(|at| rows.columns().get(at)) {
+            Some(array) => conform(array, self.field.data_type()).map_err(|fault| fault.in_field(self.field.name())),
+            None => Ok(new_null_array(self.field.data_type(), rows.num_rows())),
+        }
+    }
+}
+
+/// A declared field with the type in which its values are found, as far as JSON has both alike; whether null is allowed
+/// is as declared.
+fn overlaid(declared: &Field, found: &DataType) -> Result<Field, FormatError> {
+    let unfit = || {
+        FormatError::Mismatch(format!(
+            "column {}: {} can't be written as {}",
+            declared.name(),
+            type_name(found),
+            type_name(declared.data_type())
+        ))
+    };
+    let written = written_type(found);
+    let data_type = match (declared.data_type(), &written) {
+        (_, DataType::Null) => declared.data_type().clone(),
+        (DataType::Struct(fields), DataType::Struct(own)) => {
+            let mut out = Vec::new();
+            for field in fields {
+                match own.iter().find(|own| own.name() == field.name()) {
+                    Some(own) => out.push(overlaid(field, own.data_type())?),
+                    None if field.is_nullable() => out.push(field.as_ref().clone()),
+                    None => return Err(unfit()),
+                }
+            }
+            DataType::Struct(out.into())
+        }
+        (DataType::List(item), DataType::List(own)) => DataType::List(Arc::new(overlaid(item, own.data_type())?)),
+        (DataType::Map(entries, sorted), DataType::Map(own, _)) => match (map_fields(entries), map_fields(own)) {
+            (Some((key, value)), Some((_, own))) => {
+                let fields = Fields::from(vec![key.clone(), Arc::new(overlaid(value, own.data_type())?)]);
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(DataType::Struct(fields))), *sorted)
+            }
+            _ => return Err(unfit()),
+        },
+        (declared, own) if fits_json(declared, own) => own.clone(),
+        _ => return Err(unfit()),
+    };
+    Ok(declared.clone().with_data_type(data_type))
 }

@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::avro::{Avro, Cursor};
-use super::{Fault, FormatError, avro_json, codes};
+use super::{Fault, FormatError, avro_json, codes, frame};
 use crate::model::product::Format;
 
-/// A key's or value's body, the bytes behind its frame, as JSON. Avro needs the schema it was written with; there bytes
-/// are base64, decimals and times are texts.
-pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Result<Value, FormatError> {
+/// A framed key or value as JSON. Avro needs the schema it was written with; there bytes are base64, decimals and times
+/// are texts.
+pub fn to_json(format: Format, writer_schema: Option<&str>, bytes: &[u8]) -> Result<Value, FormatError> {
+    let (_, body) = frame::parse(bytes).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()))?;
     match (format, writer_schema) {
         (Format::Json, _) => {
             serde_json::from_slice(body).map_err(|error| Fault::new(codes::NOT_JSON, format!("not a JSON text: {error}")).into())

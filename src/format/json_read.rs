@@ -53,6 +53,9 @@ struct Known {
 const MAX_KNOWN: usize = 4_096;
 const NOWHERE: usize = usize::MAX;
 
+/// Up to here every whole number is a double.
+const GREATEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
 impl JsonReader {
     /// A reader for these columns, of which `key` form the record's key.
     pub(super) fn new(columns: &[Column], key: &[usize]) -> Self {
@@ -383,8 +386,9 @@ fn read_number(values: &mut Values, number: StaticNode) -> Result<(), Fault> {
         StaticNode::U64(value) => buffer.format(value),
         StaticNode::F64(value) => {
             let text = floats.format(value);
-            // A double tells 15 digits from each other; of a longer number it is unknown what was written.
-            if text.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count() > 16 {
+            // A double tells numbers of 15 digits from each other; of a longer one it is unknown what was written.
+            let digits: String = text.chars().take_while(|c| *c != 'e').filter(char::is_ascii_digit).collect();
+            if digits.trim_matches('0').len() > 15 || value.abs() > GREATEST_EXACT {
                 return Err(Fault::new(
                     codes::OUT_OF_RANGE,
                     format!("{text} has more digits than a JSON number keeps; write it as a text"),
@@ -415,7 +419,7 @@ fn whole(value: f64) -> Result<i64, Fault> {
     if value.fract() != 0.0 {
         return Err(Fault::new(codes::WRONG_TYPE, format!("an integer is expected, found {value}")));
     }
-    if value.abs() > 9_007_199_254_740_992.0 {
+    if value.abs() > GREATEST_EXACT {
         return Err(Fault::new(
             codes::OUT_OF_RANGE,
             format!("{value:e} is no exact integer; write it without fraction and exponent"),
@@ -460,7 +464,8 @@ fn wrong_type(values: &Values, node: Node<'_>) -> Fault {
         Values::Timestamp(..) => "a date-time",
         Values::List(..) => "an array",
         Values::Map(..) | Values::Struct(..) => "an object",
-        _ => "a number",
+        Values::F32(_) | Values::F64(_) => "a number",
+        _ => "an integer",
     };
     Fault::new(codes::WRONG_TYPE, format!("{expected} is expected, found {}", kind(node)))
 }
