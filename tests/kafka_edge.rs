@@ -329,6 +329,8 @@ async fn a_zombie_is_fenced_and_what_it_wrote_is_not_seen() {
         other => panic!("the zombie's commit ended with {other:?}"),
     }
     assert!(matches!(zombie.begin(), Outcome::Fenced(_)));
+    assert!(zombie.send(&topic, Some(0), None, Some(b"zombie"), None, &[]).unwrap_err().is_fenced());
+    assert!(matches!(zombie.abort(), Outcome::Fenced(_)));
 
     let mut reader = broker.reader("edge");
     settle(&reader, &topic, 0, successor.end(&topic, 0).unwrap() + 1);

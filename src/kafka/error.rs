@@ -45,6 +45,11 @@ impl fmt::Display for KafkaError {
 }
 
 impl KafkaError {
+    /// Whether another producer has taken over the transactional id.
+    pub fn is_fenced(&self) -> bool {
+        ["_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"].contains(&self.code.as_str())
+    }
+
     /// What a broker or the library said of `operation`. A time-out or a lost connection is told by `failure`, the last
     /// failure of a connection, where there was one.
     pub(super) fn of(fault: &Fault, endpoint: &str, operation: &str, failure: Option<String>) -> KafkaError {
@@ -90,6 +95,7 @@ pub(super) mod code {
     pub(in crate::kafka) const SSL: i32 = -181;
     pub(in crate::kafka) const AUTHENTICATION: i32 = -169;
     pub(in crate::kafka) const TIMED_OUT_QUEUE: i32 = -166;
+    pub(in crate::kafka) const FATAL: i32 = -150;
     pub(in crate::kafka) const FENCED: i32 = -144;
     pub(in crate::kafka) const UNKNOWN_TOPIC_OR_PARTITION: i32 = 3;
     pub(in crate::kafka) const COORDINATOR_LOAD_IN_PROGRESS: i32 = 14;

@@ -62,7 +62,7 @@ impl Transactional {
         self.lost = self.client.native.lost();
         match result {
             Ok(()) => Outcome::Done,
-            Err(fault) => self.failed("take over the transactional id", &fault),
+            Err(fault) => self.failed("take over the transactional id", fault),
         }
     }
 
@@ -70,13 +70,14 @@ impl Transactional {
     pub fn begin(&mut self) -> Outcome {
         match self.writer.begin() {
             Ok(()) => Outcome::Done,
-            Err(fault) => self.failed("begin a transaction", &fault),
+            Err(fault) => self.failed("begin a transaction", fault),
         }
     }
 
     /// Adds a record to the transaction. Without a partition, the key's hash chooses one (as Java's producers do);
     /// without a time stamp it is now. The bytes are copied. It blocks while 32 MiB wait to be written, for 45 s at most.
-    /// That a record could not be written is told by [`Transactional::commit`].
+    /// That a record could not be written is told by [`Transactional::commit`]; an error here may be
+    /// that another producer has taken over, see [`KafkaError::is_fenced`].
     pub fn send(
         &mut self,
         topic: &str,
@@ -87,7 +88,7 @@ impl Transactional {
         headers: &[Header<'_>],
     ) -> Result<(), KafkaError> {
         let sent = self.writer.send(topic, partition, key, value, timestamp, headers);
-        sent.map_err(|fault| self.client.error(&format!("write to {topic}"), &fault))
+        sent.map_err(|fault| self.client.error(&format!("write to {topic}"), &self.cause(fault)))
     }
 
     /// Adds the offsets that a group reads next to the transaction: topic, partition, offset.
@@ -105,7 +106,7 @@ impl Transactional {
         const OPERATION: &str = "commit the transaction";
         // Writing out what waits may take its time; only the commit's own answer must come soon.
         if let Err(fault) = self.writer.flush(DELIVERY) {
-            return self.failed(OPERATION, &fault);
+            return self.failed(OPERATION, fault);
         }
         let started = Instant::now();
         let result = self.writer.commit();
@@ -137,19 +138,26 @@ impl Transactional {
     fn outcome(&mut self, operation: &str, result: Result<(), Fault>, started: Instant) -> Outcome {
         let (took, lost) = (started.elapsed(), self.client.native.lost());
         let unanswered = lost - std::mem::replace(&mut self.lost, lost);
-        judge(result, took, unanswered, |fault| self.client.error(operation, fault).to_string()).unwrap_or_else(|reason| {
+        judge(result.map_err(|fault| self.cause(fault)), took, unanswered, |fault| {
+            self.client.error(operation, fault).to_string()
+        })
+        .unwrap_or_else(|reason| {
             let endpoint = self.client.local_error(operation, reason);
             Outcome::InDoubt(endpoint.to_string())
         })
     }
 
     /// The outcome of a call that failed before anything could be in doubt.
-    fn failed(&self, operation: &str, fault: &Fault) -> Outcome {
-        // A producer that was fenced says so only in its first fatal error.
-        let first = self.client.native.fatal().filter(|_| fault.fatal);
-        let fault = first.as_ref().unwrap_or(fault);
-        let text = self.client.error(operation, fault).to_string();
-        if is_fenced(fault) { Outcome::Fenced(text) } else { Outcome::Failed(text) }
+    fn failed(&self, operation: &str, fault: Fault) -> Outcome {
+        let fault = self.cause(fault);
+        let text = self.client.error(operation, &fault).to_string();
+        if is_fenced(&fault) { Outcome::Fenced(text) } else { Outcome::Failed(text) }
+    }
+
+    /// What is behind a fault: a producer of no use any more says only in its first fatal error why, such as being fenced.
+    fn cause(&self, fault: Fault) -> Fault {
+        let fatal = fault.fatal || fault.code == code::FATAL;
+        if fatal { self.client.native.fatal().unwrap_or(fault) } else { fault }
     }
 }
 
