@@ -99,6 +99,7 @@ impl Ended {
     fn from_kafka(error: KafkaError) -> Ended {
         match error.kind {
             Kind::Unauthorized => Ended::Unreachable(error.to_string()),
+            _ if error.is_fenced() => Ended::Fenced(error.to_string()),
             _ => Ended::Again(error.to_string()),
         }
     }
