@@ -20,7 +20,8 @@ pub struct Cluster {
     pub controller: Option<i32>,
     /// Those that are up.
     pub brokers: Vec<Broker>,
-    /// What we may do with the cluster itself, as Kafka names it (`Create`, `Alter`); empty when it does not tell.
+    /// What we may do with the cluster itself, as Kafka names it (`CREATE`, `ALTER`); empty when that is nothing, or when
+    /// it does not tell.
     pub operations: Vec<String>,
 }
 
@@ -481,14 +482,9 @@ impl Admin {
         Ok(acls)
     }
 
-    /// The library takes a broker's refusal to tell ACLs for "there are none". So, when there are none, it is asked whether
-    /// we may see them, and what the broker says to the deletion of an ACL that can't exist.
+    /// The library takes a broker's refusal to tell ACLs for "there are none". So, when there are none, the broker is asked to
+    /// delete an ACL that can't exist: that it refuses to us, too.
     async fn check_acls_can_be_seen(&self, operation: &str) -> Result<(), KafkaError> {
-        let allowed = self.cluster().await?.operations;
-        if !allowed.is_empty() && !allowed.iter().any(|operation| operation.eq_ignore_ascii_case("describe")) {
-            let text = "describing the cluster is not allowed";
-            return Err(self.client.error(operation, &Fault::new(code::CLUSTER_AUTHORIZATION_FAILED, text)));
-        }
         let nobody = AclFilter {
             principal: Some("User:mesh-asks-whether-acls-are-kept".into()),
             host: Some("192.0.2.1".into()),
@@ -499,13 +495,15 @@ impl Admin {
             pattern: Some(Pattern::Literal),
         };
         let answers = self.delete_acls(&[nobody]).await?;
-        match answers.into_iter().next() {
-            Some(Err(error)) if error.code == code::SECURITY_DISABLED => {
-                Err(self.client.error(operation, &Fault::new(error.code, error.message)))
-            }
-            // Even a refusal to delete shows that there is someone who refuses.
-            _ => Ok(()),
-        }
+        let Some(Err(error)) = answers.into_iter().next() else { return Ok(()) };
+        // Who may see ACLs need not be allowed to delete them.
+        let may_see = || async { Ok(self.cluster().await?.operations.iter().any(|operation| operation == "DESCRIBE")) };
+        let message = match error.code {
+            code::CLUSTER_AUTHORIZATION_FAILED if may_see().await? => return Ok(()),
+            code::CLUSTER_AUTHORIZATION_FAILED => "describing the cluster is not allowed".into(),
+            _ => error.message,
+        };
+        Err(self.client.error(operation, &Fault::new(error.code, message)))
     }
 
     /// Deletes the ACLs that match; for each filter, what was deleted.

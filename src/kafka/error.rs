@@ -55,7 +55,7 @@ impl KafkaError {
     pub(super) fn of(fault: &Fault, endpoint: &str, operation: &str, failure: Option<String>) -> KafkaError {
         let kind = kind(fault.code);
         let message = match failure {
-            Some(failure) if kind == Kind::Unreachable => failure,
+            Some(failure) if kind == Kind::Unreachable => with_hint(failure),
             _ => fault.text.clone(),
         };
         KafkaError { kind, endpoint: endpoint.into(), operation: operation.into(), code: native::code_name(fault.code), message }
@@ -66,6 +66,14 @@ impl KafkaError {
         let (endpoint, operation) = (endpoint.into(), operation.into());
         KafkaError { kind: Kind::Other, endpoint, operation, code: String::new(), message: message.into() }
     }
+}
+
+/// A listener that wants TLS or SASL hangs up on who begins without.
+fn with_hint(failure: String) -> String {
+    if failure.ends_with("connection closed by peer: receive 0 after POLLIN") {
+        return format!("{failure}: does its listener want TLS or SASL?");
+    }
+    failure
 }
 
 fn kind(code: i32) -> Kind {
@@ -106,7 +114,6 @@ pub(super) mod code {
     pub(in crate::kafka) const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
     pub(in crate::kafka) const INVALID_PRODUCER_EPOCH: i32 = 47;
     pub(in crate::kafka) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i32 = 53;
-    pub(in crate::kafka) const SECURITY_DISABLED: i32 = 54;
     pub(in crate::kafka) const SASL_AUTHENTICATION_FAILED: i32 = 58;
     pub(in crate::kafka) const UNSTABLE_OFFSET_COMMIT: i32 = 88;
     pub(in crate::kafka) const PRODUCER_FENCED: i32 = 90;
