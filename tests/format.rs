@@ -162,13 +162,16 @@ fn poisoned_json_leaves_its_neighbours_alone() {
             codes::INVALID_UTF8,
         ),
         (Some(with(r#""bikes":NaN"#)), codes::NOT_JSON),
-        (Some(with(r#""bikes":1e400"#)), codes::NOT_JSON),
+        (Some(with(r#""bikes":1e400"#)), codes::OUT_OF_RANGE),
+        (Some(with(r#""bikes":1,"lat":1e400"#)), codes::OUT_OF_RANGE),
+        (Some(with(r#""bikes":1,"more":[01]"#)), codes::NOT_JSON),
+        (Some(with(r#""bikes":1,"more":"\ud800""#)), codes::NOT_JSON),
         (Some(with(r#""bikes":1.5"#)), codes::WRONG_TYPE),
         (Some(with(r#""bikes":"3""#)), codes::WRONG_TYPE),
         (Some(with(r#""bikes":null"#)), codes::NULL_VALUE),
         (Some(with(r#""lat":1"#)), codes::MISSING),
         (Some(with(r#""bikes":9223372036854775808"#)), codes::OUT_OF_RANGE),
-        (Some(with(r#""bikes":1e16"#)), codes::OUT_OF_RANGE),
+        (Some(with(r#""bikes":1e19"#)), codes::OUT_OF_RANGE),
         (Some(with(r#""bikes":1,"bikes":1"#)), codes::DUPLICATE),
         (Some(with(r#""bikes":1,"\u0062ikes":1"#)), codes::DUPLICATE),
         (Some(with(r#""bikes":1,"open":1"#)), codes::WRONG_TYPE),
@@ -216,9 +219,9 @@ fn reasons_say_where_and_what() {
     insta::assert_snapshot!(bad(&decoded), @r#"
     0 wrong_type: bikes: an integer is expected, found a text
     1 wrong_type: tags[1]: a text is expected, found a number
-    2 out_of_range: place.no: 9e99 is no exact integer; write it without fraction and exponent
+    2 out_of_range: place.no: 9e99 does not fit into 8 bytes
     3 missing: bikes: missing, and the contract requires it
-    4 not_json: the body is not a JSON text, see byte 28
+    4 not_json: the body is not a JSON text: it ends too early
     "#);
 }
 
@@ -858,13 +861,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_row_survives_both_formats(mut rows in rows(), slices: bool) {
-        let batch = columns_of(&rows);
-        prop_assert_eq!(&there_and_back(Format::Avro, &batch, slices), &batch.rows);
-        // A JSON number keeps fifteen digits of a decimal.
-        rows.iter_mut().for_each(|row| row.decimal %= 1_000_000_000_000_000);
-        let batch = columns_of(&rows);
-        prop_assert_eq!(&there_and_back(Format::Json, &batch, slices), &batch.rows);
+    fn every_row_survives_both_formats(rows in rows(), slices: bool) {
+        let rows = columns_of(&rows);
+        prop_assert_eq!(&there_and_back(Format::Json, &rows, slices), &rows.rows);
+        prop_assert_eq!(&there_and_back(Format::Avro, &rows, slices), &rows.rows);
     }
 
     #[test]

@@ -73,6 +73,33 @@ impl Texts {
         Ok(())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, row: usize) -> &[u8] {
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
+        self.ends.get(row).and_then(|end| self.bytes.get(start..*end as usize)).unwrap_or_default()
+    }
+
+    /// A row's text, for messages.
+    pub(super) fn show(&self, row: usize) -> String {
+        String::from_utf8_lossy(self.get(row)).into_owned()
+    }
+
+    /// A text that stands twice among the rows from `start` on.
+    pub(super) fn twice(&self, start: usize) -> Option<String> {
+        if self.len() < start + 2 {
+            return None;
+        }
+        let mut rows: Vec<usize> = (start..self.len()).collect();
+        rows.sort_unstable_by_key(|row| self.get(*row));
+        rows.windows(2).find_map(|pair| match pair {
+            [a, b] if self.get(*a) == self.get(*b) => Some(self.show(*a)),
+            _ => None,
+        })
+    }
+
     fn truncate(&mut self, rows: usize) {
         self.ends.truncate(rows);
         self.bytes.truncate(self.ends.last().map_or(0, |end| *end as usize));

@@ -1,17 +1,17 @@
-//! JSON to columns: one walk over a simd-json tape, led by the row type, that builds only the columns wanted.
+//! JSON to columns: one pass over the text, led by the row type, that builds only the columns wanted.
 
-use hashbrown::{HashMap, HashSet};
-use simd_json::{Buffers, ErrorType, Node, StaticNode, Tape};
+use hashbrown::HashMap;
 
 use super::column::{Column, Values};
+use super::json_scan::{Number, Scanner};
 use super::text::{self, TextError};
-use super::{Fault, MAX_DEPTH, MAX_RECORD, codes};
+use super::{Fault, MAX_RECORD, codes};
 
-/// Reads JSON values and keys into columns; its buffers are used again for each record.
+/// Reads JSON values and keys into columns.
 pub(super) struct JsonReader {
     value: ObjectPlan,
     key: KeyPlan,
-    parser: Parser,
+    scratch: Vec<u8>,
 }
 
 /// How a record's key is read: a single column is a bare value, several are an object.
@@ -31,7 +31,7 @@ enum Plan {
 /// which one followed it last; only when the guess fails is a name looked up.
 struct ObjectPlan {
     known: Vec<Known>,
-    by_name: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
+    by_name: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
     /// The property that came first in the last object.
     first: usize,
     /// For each column, in which object it was last seen: tells duplicates and missing ones.
@@ -43,7 +43,9 @@ struct ObjectPlan {
 }
 
 struct Known {
-    name: Box<str>,
+    name: Box<[u8]>,
+    /// Whether the name is written without escapes, so that its bytes can be compared.
+    plain: bool,
     /// `None`: not wanted, skipped.
     column: Option<usize>,
     next: usize,
@@ -53,9 +55,6 @@ struct Known {
 const MAX_KNOWN: usize = 4_096;
 const NOWHERE: usize = usize::MAX;
 
-/// Up to here every whole number is a double.
-const GREATEST_EXACT: f64 = 9_007_199_254_740_992.0;
-
 impl JsonReader {
     /// A reader for these columns, of which `key` form the record's key.
     pub(super) fn new(columns: &[Column], key: &[usize]) -> Self {
@@ -64,94 +63,35 @@ impl JsonReader {
             [only] => KeyPlan::Scalar(*only, columns.get(*only).map_or(Plan::Plain, plan)),
             several => KeyPlan::Object(ObjectPlan::new(columns, several)),
         };
-        JsonReader { value: ObjectPlan::new(columns, &all), key, parser: Parser::default() }
+        JsonReader { value: ObjectPlan::new(columns, &all), key, scratch: Vec::new() }
     }
 
     /// Appends a record's value to all columns.
     pub(super) fn value(&mut self, body: &[u8], columns: &mut [Column]) -> Result<(), Fault> {
-        let plan = &mut self.value;
-        self.parser.parse(body, |nodes| plan.whole(columns, nodes))
+        let mut scanner = scanner(body, &mut self.scratch)?;
+        self.value.whole(columns, &mut scanner)?;
+        scanner.end()
     }
 
     /// Appends a record's key to the key's columns.
     pub(super) fn key(&mut self, body: &[u8], columns: &mut [Column]) -> Result<(), Fault> {
-        let plan = &mut self.key;
-        self.parser.parse(body, |nodes| match plan {
-            KeyPlan::Object(object) => object.whole(columns, nodes),
+        let mut scanner = scanner(body, &mut self.scratch)?;
+        match &mut self.key {
+            KeyPlan::Object(object) => object.whole(columns, &mut scanner)?,
             KeyPlan::Scalar(at, plan) => match columns.get_mut(*at) {
-                Some(column) => read(plan, column, nodes),
-                None => Err(Fault::new(codes::BAD_KEY, "the layout has no key column")),
+                Some(column) => read(plan, column, &mut scanner, 0)?,
+                None => return Err(Fault::new(codes::BAD_KEY, "the layout has no key column")),
             },
-        })
-    }
-}
-
-/// simd-json's tape with its buffers.
-pub(super) struct Parser {
-    tape: Tape<'static>,
-    buffers: Buffers,
-    input: Vec<u8>,
-}
-
-impl Default for Parser {
-    fn default() -> Self {
-        Parser { tape: Tape(Vec::new()), buffers: Buffers::with_max_depth(4_096, MAX_DEPTH), input: Vec::new() }
-    }
-}
-
-impl Parser {
-    /// Parses a text and hands its nodes to `walk`.
-    fn parse(&mut self, body: &[u8], walk: impl FnOnce(&mut Nodes<'_, '_>) -> Result<(), Fault>) -> Result<(), Fault> {
-        if body.len() > MAX_RECORD {
-            return Err(Fault::new(codes::TOO_LARGE, format!("{} bytes; at most {MAX_RECORD} are read", body.len())));
         }
-        self.input.clear();
-        self.input.extend_from_slice(body);
-        self.input.resize(body.len() + simd_json::INPUT_PADDING, b' ');
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
-        let result = match simd_json::fill_tape_padded(&mut self.input, body.len(), &mut self.buffers, &mut tape) {
-            Ok(()) => walk(&mut Nodes { nodes: &tape.0, at: 0 }),
-            Err(error) => Err(syntax_fault(&error)),
-        };
-        self.tape = tape.reset();
-        result
+        scanner.end()
     }
 }
 
-#[cold]
-fn syntax_fault(error: &simd_json::Error) -> Fault {
-    match error.error() {
-        ErrorType::InvalidUtf8 => Fault::new(codes::INVALID_UTF8, "the text is not UTF-8"),
-        ErrorType::DepthLimitExceeded => {
-            Fault::new(codes::TOO_DEEP, format!("nested more than {MAX_DEPTH} levels deep, at byte {}", error.index()))
-        }
-        ErrorType::Eof | ErrorType::NoStructure => Fault::new(codes::NOT_JSON, "the body is not a JSON text, it ends too early"),
-        _ => Fault::new(codes::NOT_JSON, format!("the body is not a JSON text, see byte {}", error.index())),
+fn scanner<'a>(body: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Scanner<'a>, Fault> {
+    if body.len() > MAX_RECORD {
+        return Err(Fault::new(codes::TOO_LARGE, format!("{} bytes; at most {MAX_RECORD} are read", body.len())));
     }
-}
-
-/// A place on the tape.
-struct Nodes<'t, 'i> {
-    nodes: &'t [Node<'i>],
-    at: usize,
-}
-
-impl<'i> Nodes<'_, 'i> {
-    #[inline]
-    fn next(&mut self) -> Result<Node<'i>, Fault> {
-        let node = self.nodes.get(self.at).copied().ok_or_else(|| Fault::new(codes::NOT_JSON, "the body ends too early"))?;
-        self.at += 1;
-        Ok(node)
-    }
-
-    /// Passes over one value, whatever is inside.
-    #[inline]
-    fn skip(&mut self) -> Result<(), Fault> {
-        if let Node::Object { count, .. } | Node::Array { count, .. } = self.next()? {
-            self.at += count;
-        }
-        Ok(())
-    }
+    Scanner::new(body, scratch)
 }
 
 fn plan(column: &Column) -> Plan {
@@ -176,68 +116,75 @@ impl ObjectPlan {
         };
         for at in wanted {
             if let Some(column) = columns.get(*at) {
-                object.remember(column.field.name(), Some(*at));
+                object.remember(column.field.name().as_bytes(), Some(*at));
             }
         }
         object
     }
 
-    fn remember(&mut self, name: &str, column: Option<usize>) -> usize {
+    fn remember(&mut self, name: &[u8], column: Option<usize>) -> usize {
         let at = self.known.len();
-        self.known.push(Known { name: name.into(), column, next: at + 1 });
+        let plain = name.iter().all(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20));
+        self.known.push(Known { name: name.into(), plain, column, next: at + 1 });
         self.by_name.insert(name.into(), at);
         at
     }
 
     /// Reads a text that must be one object.
-    fn whole(&mut self, columns: &mut [Column], nodes: &mut Nodes<'_, '_>) -> Result<(), Fault> {
-        match nodes.next()? {
-            Node::Object { len, .. } => self.read(len, columns, nodes),
-            other => Err(Fault::new(codes::WRONG_TYPE, format!("an object is expected, found {}", kind(other)))),
+    fn whole(&mut self, columns: &mut [Column], scanner: &mut Scanner<'_>) -> Result<(), Fault> {
+        if scanner.peek() == b'{' {
+            return self.read(columns, scanner, 0);
         }
+        let found = kind(scanner.peek());
+        scanner.skip(0)?;
+        scanner.end()?;
+        Err(Fault::new(codes::WRONG_TYPE, format!("an object is expected, found {found}")))
     }
 
     /// Reads an object's properties into their columns; each wanted column grows by one.
-    fn read(&mut self, properties: usize, columns: &mut [Column], nodes: &mut Nodes<'_, '_>) -> Result<(), Fault> {
+    fn read(&mut self, columns: &mut [Column], scanner: &mut Scanner<'_>, depth: usize) -> Result<(), Fault> {
+        scanner.deeper(depth)?;
         self.objects += 1;
         let (mut before, mut guess, mut found) = (NOWHERE, self.first, 0);
-        for _ in 0..properties {
-            let Node::String(name) = nodes.next()? else {
-                return Err(Fault::new(codes::NOT_JSON, "a property's name is not a text"));
-            };
+        let mut more = scanner.first(b'}');
+        while more {
+            scanner.peek();
             let at = match self.known.get(guess) {
-                Some(known) if *known.name == *name => guess,
-                _ => self.look_up(name, before),
+                Some(known) if known.plain && scanner.is_name(&known.name) => guess,
+                _ => self.look_up(scanner.text()?, before),
             };
+            scanner.expect(b':')?;
             before = at;
-            let Some(known) = self.known.get(at) else {
-                nodes.skip()?;
-                guess = NOWHERE;
-                continue;
-            };
-            guess = known.next;
-            let Some(index) = known.column else {
-                nodes.skip()?;
-                continue;
-            };
-            let (Some(seen), Some(plan), Some(column)) =
-                (self.seen.get_mut(index), self.plans.get_mut(index), columns.get_mut(index))
-            else {
-                continue;
-            };
-            if *seen == self.objects {
-                return Err(Fault::new(codes::DUPLICATE, "the property appears twice").in_field(name));
+            guess = self.known.get(at).map_or(NOWHERE, |known| known.next);
+            match self.known.get(at).and_then(|known| known.column) {
+                Some(index) => {
+                    self.property(index, columns, scanner, depth)?;
+                    found += 1;
+                }
+                None => scanner.skip(depth + 1)?,
             }
-            *seen = self.objects;
-            found += 1;
-            read(plan, column, nodes).map_err(|fault| fault.in_field(name))?;
+            more = scanner.another(b'}')?;
         }
         if found == self.wanted.len() { Ok(()) } else { self.fill_missing(columns) }
     }
 
+    #[inline]
+    fn property(&mut self, index: usize, columns: &mut [Column], scanner: &mut Scanner<'_>, depth: usize) -> Result<(), Fault> {
+        let (Some(seen), Some(plan), Some(column)) =
+            (self.seen.get_mut(index), self.plans.get_mut(index), columns.get_mut(index))
+        else {
+            return scanner.skip(depth + 1);
+        };
+        if *seen == self.objects {
+            return Err(Fault::new(codes::DUPLICATE, "the property appears twice").in_field(column.field.name()));
+        }
+        *seen = self.objects;
+        read(plan, column, scanner, depth + 1).map_err(|fault| fault.in_field(column.field.name()))
+    }
+
     /// The place of a name in `known`, remembered as what follows `before`.
     #[cold]
-    fn look_up(&mut self, name: &str, before: usize) -> usize {
+    fn look_up(&mut self, name: &[u8], before: usize) -> usize {
         let at = match self.by_name.get(name) {
             Some(at) => *at,
             None if self.known.len() < MAX_KNOWN && name.len() <= 256 => self.remember(name, None),
@@ -264,41 +211,45 @@ impl ObjectPlan {
 }
 
 /// Reads one value into a column.
-fn read(plan: &mut Plan, column: &mut Column, nodes: &mut Nodes<'_, '_>) -> Result<(), Fault> {
-    let node = nodes.next()?;
-    match (&mut column.values, node) {
-        (_, Node::Static(StaticNode::Null)) => return column.push_null(),
-        (Values::Text(texts), Node::String(text)) => texts.push(text.as_bytes())?,
-        (Values::Bool(v), Node::Static(StaticNode::Bool(value))) => v.push(value),
-        (Values::I64(v), Node::Static(number)) => v.push(integer(number)?),
-        (Values::F64(v), Node::Static(number)) => v.push(double(number)?),
-        (Values::I32(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::I16(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::I8(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::U8(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::U16(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::U32(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::U64(v), Node::Static(StaticNode::U64(value))) => v.push(value),
-        (Values::U64(v), Node::Static(number)) => v.push(narrow(integer(number)?)?),
-        (Values::F32(v), Node::Static(number)) => v.push(float(number)?),
-        (Values::Timestamp(_, _, v), Node::Static(number)) => v.push(integer(number)?),
-        (Values::Struct(columns, len), Node::Object { len: properties, .. }) => {
+fn read(plan: &mut Plan, column: &mut Column, scanner: &mut Scanner<'_>, depth: usize) -> Result<(), Fault> {
+    let byte = scanner.peek();
+    match (&mut column.values, byte) {
+        (_, b'n') => {
+            scanner.literal(b"null")?;
+            return column.push_null();
+        }
+        (Values::Text(texts), b'"') => texts.push(scanner.text()?)?,
+        (Values::Bool(v), b't') => {
+            scanner.literal(b"true")?;
+            v.push(true);
+        }
+        (Values::Bool(v), b'f') => {
+            scanner.literal(b"false")?;
+            v.push(false);
+        }
+        (Values::I64(v), b'-' | b'0'..=b'9') => v.push(integer(scanner.number()?)?),
+        (Values::F64(v), b'-' | b'0'..=b'9') => v.push(double(scanner.number()?)?),
+        (Values::Struct(columns, len), b'{') => {
             if let Plan::Object(object) = plan {
-                object.read(properties, columns, nodes)?;
+                object.read(columns, scanner, depth)?;
                 *len += 1;
             }
         }
-        (Values::List(ends, items), Node::Array { len, .. }) => {
-            read_items(plan, len, items, nodes)?;
+        (Values::List(ends, items), b'[') => {
+            read_items(plan, items, scanner, depth)?;
             ends.push(end(items)?);
         }
-        (Values::Map(ends, keys, values), Node::Object { len, .. }) => {
-            read_entries(plan, len, keys, values, nodes)?;
+        (Values::Map(ends, keys, values), b'{') => {
+            read_entries(plan, keys, values, scanner, depth)?;
             ends.push(end(keys)?);
         }
-        (values, Node::String(text)) => read_text(values, text)?,
-        (values, Node::Static(number)) => read_number(values, number)?,
-        (values, node) => return Err(wrong_type(values, node)),
+        (values, b'-' | b'0'..=b'9') => read_number(values, scanner.number()?)?,
+        (values, b'"') => read_text(values, scanner.text()?)?,
+        (values, byte) => {
+            // What is no JSON at all is not called a value of the wrong type.
+            scanner.skip(depth)?;
+            return Err(wrong_type(values, byte));
+        }
     }
     column.valid();
     Ok(())
@@ -308,39 +259,47 @@ fn end(items: &Column) -> Result<i32, Fault> {
     i32::try_from(items.len()).map_err(|_| Fault::new(codes::TOO_LARGE, "the arrays of one batch have more than 2^31 items"))
 }
 
-fn read_items(plan: &mut Plan, len: usize, items: &mut Column, nodes: &mut Nodes<'_, '_>) -> Result<(), Fault> {
+fn read_items(plan: &mut Plan, items: &mut Column, scanner: &mut Scanner<'_>, depth: usize) -> Result<(), Fault> {
+    scanner.deeper(depth)?;
     let Plan::Item(plan) = plan else { return Ok(()) };
-    for index in 0..len {
-        read(plan, items, nodes).map_err(|fault| fault.in_item(index))?;
+    let mut index = 0;
+    let mut more = scanner.first(b']');
+    while more {
+        read(plan, items, scanner, depth + 1).map_err(|fault| fault.in_item(index))?;
+        index += 1;
+        more = scanner.another(b']')?;
     }
     Ok(())
 }
 
 fn read_entries(
     plan: &mut Plan,
-    len: usize,
     keys: &mut Column,
     values: &mut Column,
-    nodes: &mut Nodes<'_, '_>,
+    scanner: &mut Scanner<'_>,
+    depth: usize,
 ) -> Result<(), Fault> {
-    let Plan::Item(plan) = plan else { return Ok(()) };
-    let mut names: HashSet<&str, foldhash::fast::RandomState> = HashSet::default();
-    for _ in 0..len {
-        let (Node::String(name), Values::Text(texts)) = (nodes.next()?, &mut keys.values) else {
-            return Err(Fault::new(codes::WRONG_TYPE, "a map's keys are texts"));
-        };
-        if !names.insert(name) {
-            return Err(Fault::new(codes::DUPLICATE, "the property appears twice").in_field(name));
-        }
-        texts.push(name.as_bytes())?;
-        keys.valid();
-        read(plan, values, nodes).map_err(|fault| fault.in_field(name))?;
+    scanner.deeper(depth)?;
+    let (Plan::Item(plan), Values::Text(names)) = (plan, &mut keys.values) else {
+        return Err(Fault::new(codes::WRONG_TYPE, "a map's keys are texts"));
+    };
+    let start = names.len();
+    let mut more = scanner.first(b'}');
+    while more {
+        names.push(scanner.text()?)?;
+        scanner.expect(b':')?;
+        read(plan, values, scanner, depth + 1).map_err(|fault| fault.in_field(&names.show(names.len().saturating_sub(1))))?;
+        more = scanner.another(b'}')?;
     }
-    Ok(())
+    match names.twice(start) {
+        Some(name) => Err(Fault::new(codes::DUPLICATE, "the property appears twice").in_field(&name)),
+        None => Ok(()),
+    }
 }
 
 /// Types that JSON has as texts.
-fn read_text(values: &mut Values, text: &str) -> Result<(), Fault> {
+fn read_text(values: &mut Values, text: &[u8]) -> Result<(), Fault> {
+    let text = super::avro::utf8(text)?;
     match values {
         Values::Date(v) => v.push(text::parse_date(text).map_err(|e| text_fault(e, "a date (YYYY-MM-DD)", text))?),
         Values::Time32(unit, v) => {
@@ -371,61 +330,66 @@ fn read_text(values: &mut Values, text: &str) -> Result<(), Fault> {
             }
             all.extend_from_slice(&bytes);
         }
-        values => return Err(wrong_type(values, Node::String(text))),
+        values => return Err(wrong_type(values, b'"')),
     }
     Ok(())
 }
 
-/// Decimals that are written as numbers.
-fn read_number(values: &mut Values, number: StaticNode) -> Result<(), Fault> {
-    let Values::Decimal(precision, scale, v) = values else { return Err(wrong_type(values, Node::Static(number))) };
-    let mut buffer = itoa::Buffer::new();
-    let mut floats = ryu::Buffer::new();
-    let text = match number {
-        StaticNode::I64(value) => buffer.format(value),
-        StaticNode::U64(value) => buffer.format(value),
-        StaticNode::F64(value) => {
-            let text = floats.format(value);
-            // A double tells numbers of 15 digits from each other; of a longer one it is unknown what was written.
-            let digits: String = text.chars().take_while(|c| *c != 'e').filter(char::is_ascii_digit).collect();
-            if digits.trim_matches('0').len() > 15 || value.abs() > GREATEST_EXACT {
-                return Err(Fault::new(
-                    codes::OUT_OF_RANGE,
-                    format!("{text} has more digits than a JSON number keeps; write it as a text"),
-                ));
-            }
-            text
+/// Numbers of the less frequent types.
+fn read_number(values: &mut Values, number: Number<'_>) -> Result<(), Fault> {
+    match values {
+        Values::I8(v) => v.push(narrow(integer(number)?)?),
+        Values::I16(v) => v.push(narrow(integer(number)?)?),
+        Values::I32(v) => v.push(narrow(integer(number)?)?),
+        Values::U8(v) => v.push(narrow(integer(number)?)?),
+        Values::U16(v) => v.push(narrow(integer(number)?)?),
+        Values::U32(v) => v.push(narrow(integer(number)?)?),
+        Values::U64(v) => v.push(match number {
+            Number::Other(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().map_err(|_| too_wide(text))?,
+            number => narrow(integer(number)?)?,
+        }),
+        Values::F32(v) => v.push(float(number)?),
+        Values::Timestamp(_, _, v) => v.push(integer(number)?),
+        Values::Decimal(precision, scale, v) => {
+            let mut buffer = itoa::Buffer::new();
+            let text = match number {
+                Number::Integer(value) => buffer.format(value),
+                Number::Other(text) => text,
+            };
+            v.push(text::parse_decimal(text, *precision, *scale).map_err(|e| decimal_fault(e, *precision, *scale, text))?);
         }
-        other => return Err(wrong_type(values, Node::Static(other))),
-    };
-    v.push(text::parse_decimal(text, *precision, *scale).map_err(|e| decimal_fault(e, *precision, *scale, text))?);
+        values => return Err(wrong_type(values, b'0')),
+    }
     Ok(())
 }
 
 /// A number without a fraction; 3.0 is one, as JSON Schema has it.
 #[inline]
-fn integer(number: StaticNode) -> Result<i64, Fault> {
+fn integer(number: Number<'_>) -> Result<i64, Fault> {
     match number {
-        StaticNode::I64(value) => Ok(value),
-        StaticNode::U64(value) => i64::try_from(value)
-            .map_err(|_| Fault::new(codes::OUT_OF_RANGE, format!("{value} is greater than {}, the greatest integer", i64::MAX))),
-        StaticNode::F64(value) => whole(value),
-        other => Err(Fault::new(codes::WRONG_TYPE, format!("an integer is expected, found {}", kind(Node::Static(other))))),
+        Number::Integer(value) => Ok(value),
+        Number::Other(text) => whole(text),
     }
 }
 
 #[cold]
-fn whole(value: f64) -> Result<i64, Fault> {
-    if value.fract() != 0.0 {
-        return Err(Fault::new(codes::WRONG_TYPE, format!("an integer is expected, found {value}")));
+fn whole(text: &str) -> Result<i64, Fault> {
+    match text::parse_decimal(text, 38, 0) {
+        Ok(value) => i64::try_from(value).map_err(|_| too_wide(text)),
+        Err(_) if text.contains(['.', '-']) && text.parse().is_ok_and(|value: f64| value.abs() < 1e18) => {
+            Err(Fault::new(codes::WRONG_TYPE, format!("an integer is expected, found {}", shortened(text))))
+        }
+        Err(_) => Err(too_wide(text)),
     }
-    if value.abs() > GREATEST_EXACT {
-        return Err(Fault::new(
-            codes::OUT_OF_RANGE,
-            format!("{value:e} is no exact integer; write it without fraction and exponent"),
-        ));
-    }
-    Ok(value as i64)
+}
+
+#[cold]
+fn too_wide(text: &str) -> Fault {
+    Fault::new(codes::OUT_OF_RANGE, format!("{} does not fit into 8 bytes", shortened(text)))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
 }
 
 #[inline]
@@ -434,27 +398,26 @@ fn narrow<T: TryFrom<i64>>(value: i64) -> Result<T, Fault> {
 }
 
 #[inline]
-fn double(number: StaticNode) -> Result<f64, Fault> {
+fn double(number: Number<'_>) -> Result<f64, Fault> {
     match number {
-        StaticNode::F64(value) => Ok(value),
-        StaticNode::I64(value) => Ok(value as f64),
-        StaticNode::U64(value) => Ok(value as f64),
-        other => Err(Fault::new(codes::WRONG_TYPE, format!("a number is expected, found {}", kind(Node::Static(other))))),
+        Number::Integer(value) => Ok(value as f64),
+        Number::Other(text) => match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(value),
+            _ => Err(too_wide(text)),
+        },
     }
 }
 
-fn float(number: StaticNode) -> Result<f32, Fault> {
-    let value = double(number)?;
-    let float = value as f32;
-    if float.is_finite() {
-        Ok(float)
-    } else {
-        Err(Fault::new(codes::OUT_OF_RANGE, format!("{value:e} does not fit into 4 bytes")))
-    }
+fn float(number: Number<'_>) -> Result<f32, Fault> {
+    let value = match number {
+        Number::Integer(value) => value as f32,
+        Number::Other(text) => text.parse().unwrap_or(f32::INFINITY),
+    };
+    if value.is_finite() { Ok(value) } else { Err(Fault::new(codes::OUT_OF_RANGE, "the number does not fit into 4 bytes")) }
 }
 
 #[cold]
-fn wrong_type(values: &Values, node: Node<'_>) -> Fault {
+fn wrong_type(values: &Values, byte: u8) -> Fault {
     let expected = match values {
         Values::Bool(_) => "true or false",
         Values::Decimal(..) => "a number, or a number as a text,",
@@ -467,12 +430,12 @@ fn wrong_type(values: &Values, node: Node<'_>) -> Fault {
         Values::F32(_) | Values::F64(_) => "a number",
         _ => "an integer",
     };
-    Fault::new(codes::WRONG_TYPE, format!("{expected} is expected, found {}", kind(node)))
+    Fault::new(codes::WRONG_TYPE, format!("{expected} is expected, found {}", kind(byte)))
 }
 
 #[cold]
 fn text_fault(error: TextError, form: &str, text: &str) -> Fault {
-    let shown: String = text.chars().take(40).collect();
+    let shown = shortened(text);
     match error {
         TextError::Form => Fault::new(codes::WRONG_TYPE, format!("{form} is expected, found {shown:?}")),
         TextError::Range => Fault::new(codes::OUT_OF_RANGE, format!("{shown:?} is not {form} that the column can hold")),
@@ -484,13 +447,14 @@ fn decimal_fault(error: TextError, precision: u8, scale: i8, text: &str) -> Faul
     text_fault(error, &format!("a number of at most {precision} digits, {scale} of them decimals,"), text)
 }
 
-fn kind(node: Node<'_>) -> &'static str {
-    match node {
-        Node::String(_) => "a text",
-        Node::Object { .. } => "an object",
-        Node::Array { .. } => "an array",
-        Node::Static(StaticNode::Bool(_)) => "a boolean",
-        Node::Static(StaticNode::Null) => "null",
-        Node::Static(_) => "a number",
+/// What a value is, by its first byte.
+fn kind(byte: u8) -> &'static str {
+    match byte {
+        b'"' => "a text",
+        b'{' => "an object",
+        b'[' => "an array",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
+        _ => "a number",
     }
 }

@@ -19,6 +19,7 @@ mod encoder;
 pub mod frame;
 mod generic;
 mod json_read;
+mod json_scan;
 mod json_write;
 mod line;
 pub mod murmur2;
