@@ -1,7 +1,7 @@
 //! The door to Kafka, tried on a real broker: `eval "$(tests/stack/stack start target/servers)"`, then `cargo test`.
 //!
 //! Without `MESH_BOOTSTRAP` each test says so and checks nothing. Every test has topics of its own and deletes them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "a test ends where it is wrong")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -32,9 +32,9 @@ impl Broker {
     /// `None`, and a line that says why, without a broker.
     async fn connect(test: &str) -> Option<Broker> {
         let Ok(bootstrap) = std::env::var("MESH_BOOTSTRAP") else {
-            eprintln!(
+            say(format_args!(
                 "{test}: NOT CHECKED, it needs a Kafka broker in MESH_BOOTSTRAP: eval \"$(tests/stack/stack start target/servers)\""
-            );
+            ));
             return None;
         };
         let kafka = Kafka { bootstrap, security: None };
@@ -72,6 +72,11 @@ impl Broker {
     async fn leave(self) {
         self.admin.delete_topics(&self.topics).await.expect("an answer");
     }
+}
+
+/// To standard error itself: what goes there by `eprintln!` is not shown of a test that ends well.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A name that no other test has.
@@ -218,7 +223,9 @@ async fn acls_come_back_as_they_were_made_and_go() {
     match broker.admin.describe_acls(&filter).await {
         Err(error) if error.code == "SECURITY_DISABLED" => {
             assert_eq!(error.kind, Kind::Refused);
-            eprintln!("acls_come_back_as_they_were_made_and_go: NOT CHECKED, the broker has no authorizer: stack start --super");
+            say(format_args!(
+                "acls_come_back_as_they_were_made_and_go: NOT CHECKED, the broker has no authorizer: stack start --super"
+            ));
             return;
         }
         found => assert_eq!(found.unwrap(), []),
