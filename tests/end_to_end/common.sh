@@ -40,7 +40,9 @@ mesh=$(realpath "$mesh")
 servers() {
   if [ -n "${MESH_BOOTSTRAP:-}" ] && [ -n "${MESH_REGISTRY:-}" ]; then return; fi
   own_servers=yes
-  eval "$("$stack" start "$work/servers")"
+  local addresses
+  addresses=$("$stack" start "$work/servers") || fail "the servers did not start"
+  eval "$addresses"
   say "started Kafka at $MESH_BOOTSTRAP and a registry at $MESH_REGISTRY"
 }
 
