@@ -4,6 +4,8 @@
 //! driver merges them, cut into steps and batches at random, and what comes out must be what the twin says; a dataflow
 //! that is stopped anywhere and built again must go on as if nothing had happened.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -728,6 +730,21 @@ fn divided() -> Query {
     };
     let columns = [("k", col("s.k"), DataType::Utf8), ("q", col("t.n") / col("s.n"), DataType::Int64)];
     query(inputs, project(join, &columns, Changes::Append))
+}
+
+/// As long as `sql` lets an expression be, on a thread with the usual stack.
+#[test]
+fn a_long_expression_is_computed() {
+    let computed = || {
+        let inputs = [input("s", Shape::Stream)];
+        let sum = (0..1000i64).fold(col("s.n"), |sum, i| sum + lit(i));
+        let query =
+            query(vec![input("s", Shape::Stream)], project(scan(0, &inputs[0]), &[("n", sum, DataType::Int64)], Changes::Append));
+        let mut dataflow = Dataflow::compile(&query).unwrap();
+        let out = step_once(&mut dataflow, &(vec![(0, batch_of(&[record(1, "x", Some(7))]))], 1));
+        assert_eq!(out[0].row, vec![Value::Integer(7 + 499_500)]);
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(computed).unwrap().join().unwrap();
 }
 
 #[test]

@@ -33,12 +33,15 @@ impl Project {
     /// `None`, and a line that says why, without servers.
     fn new(test: &str) -> Option<Project> {
         let (Ok(bootstrap), Ok(registry)) = (std::env::var("MESH_BOOTSTRAP"), std::env::var("MESH_REGISTRY")) else {
-            eprintln!("{test}: NOT CHECKED, it needs MESH_BOOTSTRAP and MESH_REGISTRY: eval \"$(tests/stack/stack start target/servers)\"");
+            eprintln!(
+                "{test}: NOT CHECKED, it needs MESH_BOOTSTRAP and MESH_REGISTRY: eval \"$(tests/stack/stack start target/servers)\""
+            );
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("products")).unwrap();
-        let suffix = folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let suffix =
+            folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         Some(Project { kafka: Kafka { bootstrap, security: None }, registry, runtime, folder, suffix })
     }
@@ -101,7 +104,9 @@ impl Project {
             let polled = reader.poll(Duration::from_secs(1), 10_000).unwrap();
             for message in &polled.messages {
                 positions[message.partition() as usize] = message.offset() + 1;
-                let header = |(name, value): (String, Option<&[u8]>)| (name, String::from_utf8_lossy(value.unwrap_or_default()).into_owned());
+                let header = |(name, value): (String, Option<&[u8]>)| {
+                    (name, String::from_utf8_lossy(value.unwrap_or_default()).into_owned())
+                };
                 seen.push(Seen {
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
@@ -189,7 +194,9 @@ fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
     project.works(&["apply", "-f", "products", "--yes"]);
     let topic = project.name("readings.SUFFIX");
     let (key, value) = (project.schema_id(&format!("{topic}-key")), project.schema_id(&format!("{topic}-value")));
-    let good = |id: &str, n: i64| (Some(framed(key, format!("\"{id}\"").as_bytes())), Some(framed(value, json!({"id": id, "n": n}).to_string().as_bytes())));
+    let good = |id: &str, n: i64| {
+        (Some(framed(key, format!("\"{id}\"").as_bytes())), Some(framed(value, json!({"id": id, "n": n}).to_string().as_bytes())))
+    };
     let poison: Vec<(&str, Vec<u8>)> = vec![
         ("not_framed", b"\x07\x00plain".to_vec()),
         ("truncated", vec![0, 0]),
@@ -204,7 +211,11 @@ fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
     project.write(&topic, &records);
     project.works(&["run", "-f", "products", "--until-idle"]);
 
-    let rows: Vec<Value> = project.read(&project.name("readings.high.SUFFIX")).iter().map(|seen| serde_json::from_slice(&seen.value.as_ref().unwrap()[5..]).unwrap()).collect();
+    let rows: Vec<Value> = project
+        .read(&project.name("readings.high.SUFFIX"))
+        .iter()
+        .map(|seen| serde_json::from_slice(&seen.value.as_ref().unwrap()[5..]).unwrap())
+        .collect();
     assert_eq!(rows, [json!({"id": "a", "n": 5}), json!({"id": "b2", "n": 2}), json!({"id": "b3", "n": 3})]);
 
     let letters = project.read("_mesh.dead-letters");
@@ -225,7 +236,8 @@ fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
     // A second run finds all of it done: nothing is written twice, not even the dead letters.
     let ends = (project.end(&project.name("readings.high.SUFFIX")), letters.len());
     project.works(&["run", "-f", "products", "--until-idle"]);
-    let again = project.read("_mesh.dead-letters").iter().filter(|seen| seen.headers.get("mesh.product") == Some(&product)).count();
+    let again =
+        project.read("_mesh.dead-letters").iter().filter(|seen| seen.headers.get("mesh.product") == Some(&product)).count();
     assert_eq!((project.end(&project.name("readings.high.SUFFIX")), again), (ends.0, poison.len()));
 }
 
@@ -289,10 +301,14 @@ fn avro_gives_what_json_gives() {
         value.as_object_mut().unwrap().retain(|_, field| !field.is_null());
         value
     };
-    let found: BTreeMap<String, Value> = last.into_values().flatten().map(|value| (customer(&value), without_nulls(value))).collect();
+    let found: BTreeMap<String, Value> =
+        last.into_values().flatten().map(|value| (customer(&value), without_nulls(value))).collect();
     let expected = std::fs::read_to_string(here.join("tests/data/expected/customers.enriched.jsonl")).unwrap();
-    let expected: BTreeMap<String, Value> =
-        expected.lines().map(|line| serde_json::from_str(line).unwrap()).map(|value: Value| (customer(&value), without_nulls(value))).collect();
+    let expected: BTreeMap<String, Value> = expected
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|value: Value| (customer(&value), without_nulls(value)))
+        .collect();
     assert_eq!(found.len(), expected.len());
     assert_eq!(found, expected);
 }

@@ -36,7 +36,11 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
         Ok(found) => vec!["ok".into(), check.what.clone(), found.clone()],
         Err((wrong, _)) => vec!["FAILED".into(), check.what.clone(), wrong.clone()],
     };
-    out.data(&format!("environment {}\n\n{}", loaded.mesh.environment.name, table(&["", "CHECK", "FOUND"], &checks.iter().map(row).collect::<Vec<_>>())))?;
+    out.data(&format!(
+        "environment {}\n\n{}",
+        loaded.mesh.environment.name,
+        table(&["", "CHECK", "FOUND"], &checks.iter().map(row).collect::<Vec<_>>())
+    ))?;
     let worst = checks.iter().filter_map(|check| check.found.as_ref().err()).map(|(_, exit)| *exit);
     Ok(worst.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Worked))
 }
@@ -75,9 +79,7 @@ async fn kafka(loaded: &Loaded) -> Vec<Check> {
 
 fn cluster_is_meant(loaded: &Loaded, id: &str) -> Result<(), (String, Exit)> {
     match &loaded.mesh.environment.safety.cluster_id {
-        Some(wanted) if wanted != id => {
-            Err((format!("is cluster {id}, the environment names {wanted}"), Exit::Forbidden))
-        }
+        Some(wanted) if wanted != id => Err((format!("is cluster {id}, the environment names {wanted}"), Exit::Forbidden)),
         _ => Ok(()),
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn codes() -> Vec<CodeDoc> {
 fn explain_code(code: &str, out: &Out) -> Result<Exit, Failure> {
     let Some(doc) = codes().into_iter().find(|doc| doc.code.0 == code) else {
         let known: Vec<&str> = codes().iter().map(|doc| doc.code.0).collect();
-        return Err(Failure::new(Exit::Usage, format!("there is no code {code}")).hint(format!("the codes are {}", known.join(", "))));
+        return Err(
+            Failure::new(Exit::Usage, format!("there is no code {code}")).hint(format!("the codes are {}", known.join(", ")))
+        );
     };
     out.data(&format!("{}: {}\n\n{}\n", doc.code, doc.title, doc.explanation.trim()))?;
     Ok(Exit::Worked)

@@ -79,11 +79,30 @@ fn facts(entry: &ProductEntry, catalog: &Catalog) -> Vec<(&'static str, String)>
     if !entry.key.is_empty() {
         facts.push(("key", entry.key.join(", ")));
     }
-    facts.push(("schema", format!("{} {}, {}", entry.contract.format.registry_name(), entry.contract.value_subject, entry.contract.compatibility.name())));
+    facts.push((
+        "schema",
+        format!(
+            "{} {}, {}",
+            entry.contract.format.registry_name(),
+            entry.contract.value_subject,
+            entry.contract.compatibility.name()
+        ),
+    ));
     let origin = &entry.lineage.origin;
-    facts.push(("made by", if entry.lineage.inputs.is_empty() { origin.clone() } else { format!("{origin} from {}", entry.lineage.inputs.join(", ")) }));
-    let readers: Vec<&str> =
-        catalog.products.values().filter(|other| other.lineage.inputs.contains(&entry.name)).map(|other| other.name.as_str()).collect();
+    facts.push((
+        "made by",
+        if entry.lineage.inputs.is_empty() {
+            origin.clone()
+        } else {
+            format!("{origin} from {}", entry.lineage.inputs.join(", "))
+        },
+    ));
+    let readers: Vec<&str> = catalog
+        .products
+        .values()
+        .filter(|other| other.lineage.inputs.contains(&entry.name))
+        .map(|other| other.name.as_str())
+        .collect();
     if !readers.is_empty() {
         facts.push(("read by", readers.join(", ")));
     }

@@ -39,7 +39,15 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
         .map(|entry| {
             let owner = entry.owner.as_ref().map_or_else(dash, |owner| owner.name.clone());
             let (domain, team) = (entry.domain.clone().unwrap_or_else(dash), entry.team.clone().unwrap_or_else(dash));
-            vec![entry.name.clone(), shape_name(entry.shape).into(), domain, team, owner, entry.lineage.origin.clone(), entry.topic.clone()]
+            vec![
+                entry.name.clone(),
+                shape_name(entry.shape).into(),
+                domain,
+                team,
+                owner,
+                entry.lineage.origin.clone(),
+                entry.topic.clone(),
+            ]
         })
         .collect();
     out.data(&table(&["PRODUCT", "SHAPE", "DOMAIN", "TEAM", "OWNER", "ORIGIN", "TOPIC"], &rows))?;

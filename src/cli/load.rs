@@ -43,7 +43,9 @@ pub(super) fn unknown_product<'a>(name: &str, known: impl Iterator<Item = &'a st
     let nearest = known.map(|other| (strsim::damerau_levenshtein(name, other), other)).min();
     let failure = Failure::new(Exit::Usage, format!("there is no product {name}"));
     match nearest {
-        Some((distance, other)) if distance <= 3.max(name.len() / 3) => failure.hint(format!("did you mean {other}? `mesh list` shows all")),
+        Some((distance, other)) if distance <= 3.max(name.len() / 3) => {
+            failure.hint(format!("did you mean {other}? `mesh list` shows all"))
+        }
         _ => failure.hint("`mesh list` shows all"),
     }
 }

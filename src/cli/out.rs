@@ -25,7 +25,8 @@ pub(super) struct Out {
 
 impl Out {
     pub(super) fn new(choice: ColorChoice) -> Out {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let decide = |terminal: bool| match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

@@ -157,7 +157,14 @@ fn summary(watch: &Watch) -> String {
     let number = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed).to_string();
     let row = |(product, counts): (&String, &Counts)| {
         let late = number(&counts.late);
-        vec![product.clone(), number(&counts.records_in), number(&counts.records_out), number(&counts.dead_letters), late, number(&counts.epochs)]
+        vec![
+            product.clone(),
+            number(&counts.records_in),
+            number(&counts.records_out),
+            number(&counts.dead_letters),
+            late,
+            number(&counts.epochs),
+        ]
     };
     let rows: Vec<Vec<String>> = watch.counts().iter().map(row).collect();
     table(&["PRODUCT", "READ", "WRITTEN", "DEAD LETTERS", "LATE", "EPOCHS"], &rows)

@@ -90,7 +90,12 @@ struct Tail {
 }
 
 impl Tail {
-    fn open(loaded: &Loaded, entry: &ProductEntry, arguments: &Arguments, runtime: tokio::runtime::Handle) -> Result<Tail, Failure> {
+    fn open(
+        loaded: &Loaded,
+        entry: &ProductEntry,
+        arguments: &Arguments,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Tail, Failure> {
         let environment = &loaded.mesh.environment;
         let bounds = runtime.block_on(bounds(loaded, &entry.topic))?;
         let start = |(first, end): &(i64, i64)| match arguments.from {
@@ -113,12 +118,14 @@ impl Tail {
             From::Last(number) => self.last(number, out)?,
             _ => self.until_ends(out)?,
         }
-        while !arguments.until_end {
+        if arguments.until_end {
+            return Ok(());
+        }
+        loop {
             for line in self.poll()?.into_iter().map(|record| record.line) {
                 out.data(&line)?;
             }
         }
-        Ok(())
     }
 
     fn at_ends(&self) -> bool {
@@ -170,7 +177,8 @@ impl Tail {
         let timestamp = message.timestamp().unwrap_or(0);
         let line = match self.form {
             Form::Json => {
-                let record = json!({"key": key, "value": value, "partition": partition, "offset": offset, "timestamp": time(timestamp)});
+                let record =
+                    json!({"key": key, "value": value, "partition": partition, "offset": offset, "timestamp": time(timestamp)});
                 format!("{record}\n")
             }
             Form::Text => format!("{partition}:{offset}  {}  {key}  {value}\n", time(timestamp)),

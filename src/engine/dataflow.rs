@@ -8,7 +8,7 @@ use super::batch::{Batch, rows_of};
 use super::compile::{Feed, Graph, Target};
 use super::describe::Description;
 use super::error::{CompileError, Failure, RowError, StateError};
-use super::expression::{nullable, nullable_fields};
+use super::expression::{nullable, nullable_fields, on_own_stack};
 use super::operator::{Operator, WriteState};
 use crate::model::row::type_name;
 use crate::sql::query::{Changes, Input, Node, Query};
@@ -73,6 +73,10 @@ struct Origin {
 impl Dataflow {
     /// Makes a dataflow of a query.
     pub fn compile(query: &Query) -> Result<Dataflow, CompileError> {
+        on_own_stack(|| Dataflow::compile_here(query))
+    }
+
+    fn compile_here(query: &Query) -> Result<Dataflow, CompileError> {
         let graph = Graph::compile(query)?;
         check_result(query)?;
         let inputs = query.inputs.iter().enumerate().map(|(i, input)| input_edge(query, &graph, i, input)).collect();

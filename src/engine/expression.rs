@@ -24,6 +24,18 @@ pub(crate) struct Expression {
     compiled: Arc<dyn PhysicalExpr>,
     text: String,
     data_type: DataType,
+    /// Whether it is too large to be sure of the caller's stack.
+    large: bool,
+}
+
+/// An expression of so many parts may be so deep that its evaluation needs a stack of its own.
+const LARGE: usize = 100;
+
+/// Runs on a stack that is large enough for the deepest expression that `sql` lets through. Its pages are taken as they
+/// are used.
+pub(crate) fn on_own_stack<T>(work: impl FnOnce() -> T) -> T {
+    const BYTES: usize = 64 * 1024 * 1024;
+    stacker::grow(BYTES, work)
 }
 
 impl Expression {
@@ -32,9 +44,13 @@ impl Expression {
         refuse_unrepeatable(expr)?;
         let compiled = create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
         let rows = nullable(schema);
-        let compiled = compiled.transform_up(|node| Ok(checked(node, &rows)))?.data;
-        let data_type = compiled.data_type(&rows)?;
-        Ok(Expression { compiled, text: text_of(expr), data_type })
+        let mut parts = 0;
+        let compiled = compiled.transform_up(|node| {
+            parts += 1;
+            Ok(checked(node, &rows))
+        })?;
+        let data_type = compiled.data.data_type(&rows)?;
+        Ok(Expression { compiled: compiled.data, text: shortened(text_of(expr)), data_type, large: parts > LARGE })
     }
 
     /// Compiles a condition: an expression of type boolean.
@@ -104,7 +120,8 @@ impl Expression {
         if let Some(column) = self.as_column().and_then(|at| rows.columns().get(at)) {
             return Ok(column.clone());
         }
-        let value = self.compiled.evaluate(rows).and_then(|value| value.into_array(rows.num_rows()));
+        let evaluate = || self.compiled.evaluate(rows).and_then(|value| value.into_array(rows.num_rows()));
+        let value = if self.large { on_own_stack(evaluate) } else { evaluate() };
         value.map_err(|error| Failure::of(&self.text, &error))
     }
 
@@ -143,6 +160,15 @@ pub(crate) fn text_of(expr: &Expr) -> String {
         _ => text_of(operand),
     };
     format!("{} {} {}", operand(&binary.left, false), binary.op, operand(&binary.right, true))
+}
+
+/// At most 200 characters of a text.
+fn shortened(text: String) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((end, _)) => format!("{} ..", text.get(..end).unwrap_or_default()),
+    }
 }
 
 /// Whether different values of one type are different values of another. An integer that does not fit fails to be cast.

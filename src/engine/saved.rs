@@ -167,7 +167,7 @@ mod tests {
         insta::assert_snapshot!(open(&record, b"other"), @"the state record is damaged: its checksum differs");
         insta::assert_snapshot!(open(&record[..3], b"key"), @"the state record is damaged: it is too short");
         insta::assert_snapshot!(open(&record[..record.len() - 1], b"key"), @"the state record is damaged: its checksum differs");
-        let mut other = record.clone();
+        let mut other = record;
         other[0] ^= 1;
         insta::assert_snapshot!(open(&other, b"key"), @"the state record was written by another query or another version of mesh");
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
+use rdkafka::bindings as sys;
 use tokio::sync::{Notify, watch};
 
 use super::admin::{

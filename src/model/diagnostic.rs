@@ -78,7 +78,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at `place`.
     pub fn error(code: Code, place: impl Into<Option<Place>>, message: impl Into<String>) -> Self {
-        Diagnostic { code, severity: Severity::Error, message: message.into(), place: place.into(), related: Vec::new(), help: None }
+        Diagnostic {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            place: place.into(),
+            related: Vec::new(),
+            help: None,
+        }
     }
 
     /// A warning at `place`.

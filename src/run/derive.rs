@@ -63,7 +63,10 @@ impl Lane {
 
     /// Whether a record belongs to it and is still wanted.
     fn wants(&self, topic: usize, partition: i32, offset: i64) -> bool {
-        self.topic == topic && self.partition == partition && offset >= self.position && self.until.is_none_or(|until| offset < until)
+        self.topic == topic
+            && self.partition == partition
+            && offset >= self.position
+            && self.until.is_none_or(|until| offset < until)
     }
 }
 
@@ -134,7 +137,9 @@ impl<'a> Derive<'a> {
 }
 
 fn new_merge(query: &Query, lanes: &[Lane]) -> Merge {
-    Merge::new(lanes.iter().map(|lane| (lane.input, query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table))))
+    Merge::new(
+        lanes.iter().map(|lane| (lane.input, query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table))),
+    )
 }
 
 /// What happens on each turn.
@@ -386,7 +391,8 @@ impl Derive<'_> {
 
     /// For each lane the committed offset, or where the manifest says to start.
     fn committed(&mut self) -> Result<Vec<i64>, Ended> {
-        let partitions: Vec<(String, i32)> = self.lanes.iter().map(|lane| (self.topics[lane.topic].clone(), lane.partition)).collect();
+        let partitions: Vec<(String, i32)> =
+            self.lanes.iter().map(|lane| (self.topics[lane.topic].clone(), lane.partition)).collect();
         let committed = self.reader.committed(&partitions).map_err(Ended::from_kafka)?;
         let mut offsets = Vec::with_capacity(committed.len());
         for ((lane, partition), offset) in self.lanes.iter().zip(&partitions).zip(committed) {
@@ -487,7 +493,8 @@ impl Derive<'_> {
         })?;
         for (key, value) in latest {
             if let Some(value) = value {
-                flow.restore(&key, &value).map_err(|error| Ended::Fatal(format!("{product}: its state in {topic} can't be read: {error}")))?;
+                flow.restore(&key, &value)
+                    .map_err(|error| Ended::Fatal(format!("{product}: its state in {topic} can't be read: {error}")))?;
             }
         }
         Ok(())

@@ -236,7 +236,9 @@ impl Picked {
 
 /// Whether two batches are the same allocation, so that their rows can be named by one source.
 fn same_rows(a: &RecordBatch, b: &RecordBatch) -> bool {
-    a.num_rows() == b.num_rows() && a.columns().iter().zip(b.columns()).all(|(a, b)| std::sync::Arc::ptr_eq(a, b)) && a.num_columns() > 0
+    a.num_rows() == b.num_rows()
+        && a.columns().iter().zip(b.columns()).all(|(a, b)| std::sync::Arc::ptr_eq(a, b))
+        && a.num_columns() > 0
 }
 
 fn gather(sources: &[Batch], rows: &[(usize, usize)]) -> Result<Batch, ArrowError> {
@@ -248,7 +250,8 @@ fn gather(sources: &[Batch], rows: &[(usize, usize)]) -> Result<Batch, ArrowErro
     let batches: Vec<&RecordBatch> = sources.iter().map(|source| &source.rows).collect();
     let times: ScalarBuffer<i64> = rows.iter().map(|(source, row)| sources[*source].times[*row]).collect::<Vec<i64>>().into();
     let deletes = sources.iter().any(|source| source.deletes.is_some());
-    let deletes = deletes.then(|| rows.iter().map(|(source, row)| Some(sources[*source].is_delete(*row))).collect::<BooleanArray>());
+    let deletes =
+        deletes.then(|| rows.iter().map(|(source, row)| Some(sources[*source].is_delete(*row))).collect::<BooleanArray>());
     Ok(Batch { rows: interleave_record_batch(&batches, rows)?, times, deletes })
 }
 

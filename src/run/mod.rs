@@ -129,6 +129,9 @@ pub(crate) struct Ids {
     pub(crate) key: Option<i32>,
 }
 
+/// Takes a record's key and value.
+type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// What all jobs share.
 pub(crate) struct Shared<'a> {
     mesh: &'a Mesh,
@@ -348,7 +351,9 @@ async fn schema_id(registry: &Registry, subject: &str, contract: &ProductContrac
         return Ok(registered.id);
     }
     let parse = |text: &str| schema::parse(contract.format, text, &[]).ok();
-    let same = |registered: &str| parse(registered).zip(parse(text)).is_some_and(|(registered, wanted)| registered.same_as(&wanted, true));
+    let same = |registered: &str| {
+        parse(registered).zip(parse(text)).is_some_and(|(registered, wanted)| registered.same_as(&wanted, true))
+    };
     match registry.latest(subject).await? {
         Some(latest) if same(&latest.schema.text) => Ok(latest.schema.id),
         _ => Err(RunError::NotApplied(format!("the schema of subject {subject} is not registered as the manifest has it"))),
@@ -446,7 +451,7 @@ impl Shared<'_> {
     }
 
     /// Hands every committed record of a topic with one partition to `each`, in order.
-    pub(crate) fn read_whole(&self, topic: &str, each: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<(), Ended> {
+    pub(crate) fn read_whole(&self, topic: &str, each: &mut Each<'_>) -> Result<(), Ended> {
         let mut reader = Reader::new(self.kafka, self.root, "mesh").map_err(Ended::from_kafka)?;
         let (mut position, end) = reader.watermarks(topic, 0).map_err(Ended::from_kafka)?;
         if position >= end {

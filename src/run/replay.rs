@@ -24,7 +24,10 @@ pub(super) fn run(shared: &Shared<'_>, product: &Product, replay: &Replay) -> Re
     let unreadable = |error: std::io::Error| Ended::Fatal(format!("{}: {}: {error}", product.name, replay.file));
     let (mut lines, same) = Lines::resume(&replay.path, &position).map_err(unreadable)?;
     if !same {
-        shared.event(Event::Note { product: product.name.clone(), text: format!("{} is another file now: read from its beginning", replay.file) });
+        shared.event(Event::Note {
+            product: product.name.clone(),
+            text: format!("{} is another file now: read from its beginning", replay.file),
+        });
     }
     let mut frontier = epoch.progress.frontier.unwrap_or(i64::MIN);
     let mut pace = Pace::new(replay.speed);

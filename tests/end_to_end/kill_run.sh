@@ -2,8 +2,8 @@
 # Kills a run (SIGKILL) at random moments, then lets it end: a reader of committed records sees what an undisturbed run
 # writes, nothing lost and nothing twice. usage: kill_run.sh [KILLS, default 5]
 #
-# A kill counts when the run was still going. Where the work ends before all kills are done, the servers are wiped and it
-# begins anew, with shorter waits; where a run was killed before it could do anything, the waits grow.
+# A kill counts when the run was still going. The waits grow while the kills come too early to be spread over the whole
+# work; where the work ends before all kills are done, the servers are wiped and it begins anew, with shorter waits.
 . "$(dirname "$0")/common.sh"
 kills=${1:-5}
 longest=${KILL_WITHIN_MS:-3000}
@@ -14,7 +14,7 @@ reached() { kafka kafka-get-offsets --topic "$1" --time -1 | awk -F: '{ sum += $
 
 # kill_some: returns whether all kills fell into the work.
 kill_some() {
-  local landed=0 pid pause before=0 now exit
+  local landed=0 pid pause status enriched exit
   while [ "$landed" -lt "$kills" ]; do
     pause=$(between 200 "$longest")
     (cd "$copy" && exec "$mesh" run -f products/ --until-idle) >>"$work/killed.log" 2>&1 &
@@ -29,10 +29,10 @@ kill_some() {
       *) tail -n 30 "$work/killed.log" >&2; fail "a run ended with $exit" ;;
     esac
     landed=$((landed + 1))
-    now=$(($(reached stations.status) + $(reached stations.enriched) + $(reached inventory.redistribution)))
-    say "kill $landed after $pause ms: offsets of status, enriched and redistribution add up to $now"
-    if [ "$now" -le "$before" ]; then longest=$((longest + longest / 2)); fi
-    before=$now
+    status=$(reached stations.status) enriched=$(reached stations.enriched)
+    say "kill $landed after $pause ms: $status of $statuses in stations.status, $enriched in stations.enriched," \
+      "$(reached inventory.redistribution) in inventory.redistribution"
+    if [ $(((status + enriched) * (kills + 1))) -lt $((2 * statuses * landed)) ]; then longest=$((2 * longest)); fi
   done
 }
 
@@ -40,6 +40,7 @@ servers
 copy_project
 expect "$work/expected"
 same_as_recorded "$work/expected"
+statuses=$(gzip -dc "$copy/products/data/baywheels/station_status.jsonl.gz" | wc -l)
 for attempt in $(seq "$attempts"); do
   exits 0 apply -f products/ --yes
   if kill_some; then break; fi
