@@ -1,5 +1,7 @@
 //! The documents show commands that exist: each `mesh VERB --flag` in them is known to the binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -3,6 +3,15 @@
 //! Without `MESH_BOOTSTRAP` and `MESH_REGISTRY` each test says so and checks nothing. Every test has products, topics and
 //! subjects of its own, and deletes them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::type_complexity,
+    reason = "a test ends where it is wrong"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -4,6 +4,15 @@
 //! findings. For each rule there is a test that runs it over the project, and one, named `.._seen_red`, that runs it over
 //! a small made-up text that breaks it. Comments and strings are blanked first, so that words in them do not count.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test ends where it is wrong"
+)]
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
