@@ -1,7 +1,7 @@
 //! Run: drives sources and derivations, exactly once, until it is told to stop or all inputs are drained.
 //!
 //! Every product that is made here has one job, and every job a thread and a transactional producer of its own. Jobs
-//! know of each other only what stands on the [`board`]. A job whose transaction ended in doubt starts again from what
+//! know of each other only what stands on the board. A job whose transaction ended in doubt starts again from what
 //! Kafka has committed; a job that can't go on ends the run.
 
 mod board;
