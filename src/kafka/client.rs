@@ -92,8 +92,9 @@ fn role_settings(role: Role<'_>) -> Settings {
             ("auto.offset.reset", "error"),
             ("fetch.wait.max.ms", "100"),
             ("fetch.queue.backoff.ms", "5"),
-            ("queued.min.messages", "50000"),
-            ("queued.max.messages.kbytes", "16384"),
+            // Both hold for each partition, of which a reader may have many.
+            ("queued.min.messages", "5000"),
+            ("queued.max.messages.kbytes", "2048"),
         ],
         // Committed reading makes it wait for offsets that a transaction is about to commit.
         Role::Group(_) => &[("enable.auto.commit", "false"), ("isolation.level", "read_committed")],

@@ -16,8 +16,8 @@ codes! {
         "The file is not YAML 1.2 text, so nothing after this place could be read. Mind the indentation (spaces, no tabs), and quote texts \
          that hold `: ` or ` #` or begin with a character that means something to YAML: `channel: \"#station-ops\"`.";
     UNKNOWN_FIELD = "M0102", "unknown field",
-        "The format has no such field at this place. A field that is misspelled would otherwise be silently ignored. `mesh explain \
-         DataProduct.topic` lists what a section may say, and `schemas/mesh.schema.json` tells your editor.";
+        "The format has no such field at this place. A field that is misspelled would otherwise be silently ignored. \
+         `schemas/mesh.schema.json`, which `mesh schema` prints, lists what a section may say, and tells it to your editor.";
     WRONG_TYPE = "M0103", "wrong type",
         "The field takes another type of value: a number where a text stands, a list where a map is expected. Texts that look like numbers are \
          quoted: `version: \"1.0\"`. YAML 1.2 knows only `true` and `false`; `yes`, `NO` and `on` are texts. A field without a value is not the same \
