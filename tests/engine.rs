@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -247,6 +247,24 @@ fn aggregate_query() -> Query {
     let inputs = vec![input("s", Shape::Stream)];
     let node = aggregate_node(scan(0, &inputs[0]), vec![col("s.k")], all_aggregates("s"));
     query(inputs, node)
+}
+
+/// Two joins in time on top of one another. Of inner ones it matters in which order results arrive: the newest of equal
+/// ones. A left one sends rows without a partner only when the watermark has passed them.
+fn three_streams_query(kind: JoinKind) -> Query {
+    let inputs = vec![input("a", Shape::Stream), input("b", Shape::Stream), input("c", Shape::Stream)];
+    let first = interval_node(scan(0, &inputs[0]), scan(1, &inputs[1]), (-4, 4), kind, None, ("a.k", "b.k"));
+    let join = interval_node(scan(2, &inputs[2]), first, (-5, 6), kind, None, ("c.k", "a.k"));
+    use AggregateFunction::{Count, Latest, Max, Sum};
+    let newest = if kind == JoinKind::Inner { Latest } else { Max };
+    let aggregates = vec![
+        (newest, Some(col("a.t")), DataType::Utf8),
+        (newest, Some(col("b.n")), DataType::Int64),
+        (newest, Some(col("c.t")), DataType::Utf8),
+        (Count, Some(col("b.k")), DataType::Int64),
+        (Sum, Some(col("c.n")), DataType::Int64),
+    ];
+    query(inputs, aggregate_node(join, vec![col("c.k"), col("a.k")], aggregates))
 }
 
 /// Everything at once: two streams, each enriched by a table, joined in time, grouped by a third key.
@@ -603,6 +621,39 @@ proptest! {
     }
 
     #[test]
+    fn three_streams_are_joined(histories in histories(3, 20), cuts in cuts(), left: bool) {
+        let kind = if left { JoinKind::Left } else { JoinKind::Inner };
+        let query = three_streams_query(kind);
+        let arrivals = merged(&query, &histories);
+        let pairs = |a: Vec<Record>, b: &[Record], lower: i64, upper: i64, width: usize| {
+            let mut out = Vec::new();
+            for a in a {
+                let near = |b: &&Record| (lower..=upper).contains(&(b.time - a.time)) && a.row[0] == b.row[0] && a.row[0] != null();
+                let partners: Vec<&Record> = b.iter().filter(near).collect();
+                if partners.is_empty() && left {
+                    out.push(Record { row: [a.row.clone(), vec![null(); width]].concat(), ..a.clone() });
+                }
+                out.extend(partners.iter().map(|b| Record {
+                    time: a.time.max(b.time), row: [a.row.clone(), b.row.clone()].concat(), delete: false,
+                }));
+            }
+            out
+        };
+        let side = |input: usize| inserted(&arrivals, input).cloned().collect::<Vec<_>>();
+        let all = pairs(side(2), &pairs(side(0), &side(1), -4, 4, 3), -5, 6, 6);
+        let mut wanted: BTreeMap<Row, (i64, Option<i64>)> = BTreeMap::new();
+        for record in all {
+            let (count, sum) = wanted.entry(vec![record.row[0].clone(), record.row[3].clone()]).or_default();
+            *count += i64::from(record.row[6] != null());
+            *sum = record.row[1].integer().map(|n| n + sum.unwrap_or(0)).or(*sum);
+        }
+        let got = table(run(&query, &cut(&arrivals, &cuts)).concat().iter(), &[0, 1]);
+        let got: BTreeMap<Row, (i64, Option<i64>)> =
+            got.into_iter().map(|(key, row)| (key, (row[5].integer().unwrap(), row[6].integer()))).collect();
+        prop_assert_eq!(got, wanted);
+    }
+
+    #[test]
     fn three_tables_are_joined(histories in histories(3, 25), cuts in cuts()) {
         let query = three_tables_query();
         let arrivals = merged(&query, &histories);
@@ -631,30 +682,52 @@ proptest! {
             prop_assert!(out.is_sorted_by_key(|record| record.time));
             let keys = sorted(out.iter().map(|r| r.row[0].clone()).collect());
             prop_assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "a group came twice in one step");
-            known.extend(out.into_iter().map(|r| (vec![r.row[0].clone()], r)));
+            for record in out {
+                let before = known.insert(vec![record.row[0].clone()], record.clone());
+                prop_assert!(before.is_none_or(|before| before.row != record.row), "a record that says nothing new");
+            }
             prop_assert_eq!(&known, &slow_groups(inserted(&arrivals[..seen], 0)));
         }
     }
 
     #[test]
-    fn any_batching_gives_the_same_result(histories in histories(4, 25), cuts in cuts(), having: bool) {
-        let query = whole_query(having);
+    fn any_batching_gives_the_same_result(histories in histories(4, 25), cuts in cuts(), which in 0usize..4) {
+        let query = match which {
+            0 => whole_query(false),
+            1 => whole_query(true),
+            2 => three_streams_query(JoinKind::Inner),
+            _ => three_streams_query(JoinKind::Left),
+        };
         let arrivals = merged(&query, &histories);
         let row_by_row = Cuts { steps: vec![1], batches: vec![1] };
         let one = run(&query, &cut(&arrivals, &row_by_row)).concat();
         let other = run(&query, &cut(&arrivals, &cuts)).concat();
         prop_assert_eq!(table(one.iter(), &[0, 1]), table(other.iter(), &[0, 1]));
+        let mut there = BTreeSet::new();
+        for record in &other {
+            let key = record.row[..2].to_vec();
+            let known = if record.delete { there.remove(&key) } else { there.insert(key) };
+            prop_assert!(known || !record.delete, "a delete of what is not there");
+        }
     }
+}
+
+proptest! {
+    // What is compared depends on which rows stand near the cut, so it takes more of them.
+    #![proptest_config(ProptestConfig { cases: config().cases * 8, ..config() })]
 
     #[test]
     fn a_restart_changes_nothing(
-        histories in histories(4, 25), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0, which in 0usize..9,
+        histories in histories(4, 25), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0, which in 0usize..11,
+        lower in -8i64..8, width in 0i64..12,
     ) {
+        let bounds = (lower, lower + width);
         let query = match which {
             0 => lookup_query(JoinKind::Left, true),
-            1 => interval_query((-3, 7), JoinKind::Inner, true),
-            2 => interval_query((-7, 2), JoinKind::Left, true),
-            3 => interval_query((2, 9), JoinKind::Left, false),
+            1 => interval_query(bounds, JoinKind::Inner, false),
+            2 => interval_query(bounds, JoinKind::Left, true),
+            3 => three_streams_query(JoinKind::Inner),
+            9 => three_streams_query(JoinKind::Left),
             4 => table_query(JoinKind::Left, true),
             5 => three_tables_query(),
             6 => aggregate_query(),
@@ -792,6 +865,10 @@ fn rows_behind_the_watermark_are_counted_and_still_meet_what_is_there() {
     let out = step_once(&mut dataflow, &(vec![(1, batch_of(&[record(99, "x", Some(2)), record(104, "x", Some(3))]))], 104));
     assert_eq!(out.len(), 2);
     assert_eq!(dataflow.late_rows(), 1);
+    // The partner is gone: no pair, not one without its values.
+    step_once(&mut dataflow, &(Vec::new(), 1000));
+    let out = step_once(&mut dataflow, &(vec![(1, batch_of(&[record(101, "x", Some(4))]))], 1000));
+    assert_eq!((out, dataflow.late_rows()), (vec![], 2));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::TableJoin;
 use crate::model::row::type_name;
-use crate::sql::query::{Changes, Node, On, Query};
+use crate::sql::query::{Changes, JoinKind, Node, On, Query};
 
 /// Nodes on top of one another at most; beyond it the tree could overflow the stack.
 const DEPTH: usize = 200;
@@ -37,6 +37,8 @@ pub(crate) struct Slot {
     pub(crate) operator: Box<dyn Operator>,
     pub(crate) target: Target,
     pub(crate) feeds: Vec<Feed>,
+    /// How far the watermark of what feeds it lies behind that of the inputs.
+    pub(crate) lag_ms: i64,
 }
 
 /// Where rows come from.
@@ -51,8 +53,6 @@ pub(crate) struct Entry {
     pub(crate) target: Target,
     pub(crate) rebuild: Rebuild,
     pub(crate) read: bool,
-    /// For each scanned column whether anybody reads it.
-    pub(crate) wanted: Vec<bool>,
 }
 
 /// What stands above a node.
@@ -122,7 +122,7 @@ fn wanted_of_join(
 
 impl Graph {
     pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
-        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false, wanted: Vec::new() };
+        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false };
         let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
         let wanted = vec![true; query.root.schema().fields().len()];
         graph.root = graph.node(&query.root, &Above { join: false, depth: 0, rebuild: Rebuild::Nothing, wanted })?;
@@ -143,11 +143,11 @@ impl Graph {
                 let feed = self.node(input, &above.single(wanted(input, read, std::iter::once(predicate))?))?;
                 let remember = !above.join && keeps_rows(input);
                 let filter = Filter::compile(predicate, input.schema(), input.changes(), remember)?;
-                Ok(self.place(filter, vec![feed]))
+                Ok(self.place(filter, vec![feed], lag_ms(input)))
             }
             Node::Project { input, columns, schema, changes } => {
                 let feed = self.node(input, &above.single(wanted(input, std::iter::empty(), columns.iter())?))?;
-                Ok(self.place(Project::compile(columns, input.schema(), schema, changes)?, vec![feed]))
+                Ok(self.place(Project::compile(columns, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
             }
             Node::LookupJoin { .. } => self.lookup_join(node, above),
             Node::IntervalJoin { .. } => self.interval_join(node, above),
@@ -158,7 +158,7 @@ impl Graph {
                 let read = group.iter().chain(aggregates.iter().filter_map(|aggregate| aggregate.argument.as_ref()));
                 let above = above.single(wanted(input, std::iter::empty(), read)?);
                 let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, ..above })?;
-                Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed]))
+                Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Graph {
     fn scan(&mut self, input: usize, above: &Above) -> Result<Feed, CompileError> {
         match self.entries.get_mut(input) {
             Some(entry) if !entry.read => {
-                *entry = Entry { target: None, rebuild: above.rebuild, read: true, wanted: above.wanted.clone() };
+                *entry = Entry { target: None, rebuild: above.rebuild, read: true };
                 Ok(Feed::Input(input))
             }
             Some(_) => Err(CompileError(format!("input {input} is scanned twice"))),
@@ -191,7 +191,7 @@ impl Graph {
         let keys = keys(on, stream.schema(), table.schema())?;
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
         let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), *kind, (schema, &above.wanted))?;
-        Ok(self.place(join, vec![left, right]))
+        Ok(self.place(join, vec![left, right], lag_ms(stream).max(lag_ms(table))))
     }
 
     fn interval_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
@@ -201,8 +201,9 @@ impl Graph {
         require_append(left, "a join of streams")?;
         require_append(right, "a join of streams")?;
         let bounds = (*lower_ms, *upper_ms);
-        let again = |results_ms| {
-            let (left, right) = IntervalJoin::windows_ms(bounds, *kind, results_ms);
+        let lag = lag_ms(left).max(lag_ms(right));
+        let again = |results_ms: i64| {
+            let (left, right) = IntervalJoin::windows_ms(bounds, *kind, results_ms.max(lag));
             (Rebuild::Window { ms: left }, Rebuild::Window { ms: right })
         };
         let (left_rebuild, right_rebuild) = match above.rebuild {
@@ -217,7 +218,7 @@ impl Graph {
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
         let inputs = (left.schema().as_ref(), right.schema().as_ref());
         let join = IntervalJoin::compile(keys, inputs, bounds, residual.as_ref(), *kind, (schema, &above.wanted), above.join)?;
-        Ok(self.place(join, vec![left_feed, right_feed]))
+        Ok(self.place(join, vec![left_feed, right_feed], lag))
     }
 
     fn table_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
@@ -231,11 +232,11 @@ impl Graph {
         let keys = [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?];
         let inputs = (left.schema().as_ref(), right.schema().as_ref());
         let join = TableJoin::compile(keys, inputs, residual.as_ref(), *kind, (schema, &above.wanted), changes)?;
-        Ok(self.place(join, vec![left_feed, right_feed]))
+        Ok(self.place(join, vec![left_feed, right_feed], lag_ms(left).max(lag_ms(right))))
     }
 
     /// Puts an operator behind those that feed it.
-    fn place(&mut self, operator: impl Operator + 'static, feeds: Vec<Feed>) -> Feed {
+    fn place(&mut self, operator: impl Operator + 'static, feeds: Vec<Feed>, lag_ms: i64) -> Feed {
         let here = self.slots.len();
         for (port, feed) in feeds.iter().enumerate() {
             let target = match *feed {
@@ -246,7 +247,7 @@ impl Graph {
                 *target = Some((here, port));
             }
         }
-        self.slots.push(Slot { operator: Box::new(operator), target: None, feeds });
+        self.slots.push(Slot { operator: Box::new(operator), target: None, feeds, lag_ms });
         Feed::Operator(here)
     }
 }
@@ -293,6 +294,21 @@ fn require_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>, which
     let names: Vec<String> =
         key.iter().flatten().filter_map(|at| table.schema().columns().get(*at).map(ToString::to_string)).collect();
     Err(CompileError(format!("{which} of the join must be joined on its whole key ({}), each part once", names.join(", "))))
+}
+
+/// How far the watermark of a node's results lies behind that of the inputs: rows without a partner are sent late.
+fn lag_ms(node: &Node) -> i64 {
+    match node {
+        Node::Scan { .. } => 0,
+        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Aggregate { input, .. } => lag_ms(input),
+        Node::LookupJoin { stream: left, table: right, .. } | Node::TableJoin { left, right, .. } => {
+            lag_ms(left).max(lag_ms(right))
+        }
+        Node::IntervalJoin { left, right, kind, upper_ms, .. } => {
+            let own = if *kind == JoinKind::Left { (*upper_ms).max(0) } else { 0 };
+            lag_ms(left).max(lag_ms(right)).saturating_add(own)
+        }
+    }
 }
 
 /// Whether the node's rows come from an operator that keeps them all in memory.

@@ -1,6 +1,6 @@
 //! The running dataflow: rows in, rows out, one step after the other.
 
-use arrow::array::{TimestampMillisecondArray, new_null_array};
+use arrow::array::TimestampMillisecondArray;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
@@ -58,8 +58,6 @@ struct InputEdge {
     given: SchemaRef,
     scanned: SchemaRef,
     changes: Changes,
-    /// Whether anybody reads `rowtime`; else it is null, so that rows that differ in it only are the same.
-    rowtime: bool,
 }
 
 /// Where a batch's first row stands among what was given to `step`.
@@ -79,7 +77,7 @@ impl Dataflow {
     fn compile_here(query: &Query) -> Result<Dataflow, CompileError> {
         let graph = Graph::compile(query)?;
         check_result(query)?;
-        let inputs = query.inputs.iter().enumerate().map(|(i, input)| input_edge(query, &graph, i, input)).collect();
+        let inputs = query.inputs.iter().enumerate().map(|(i, input)| input_edge(query, i, input)).collect();
         Ok(Dataflow {
             graph,
             inputs,
@@ -126,6 +124,7 @@ impl Dataflow {
         self.settle()?;
         self.arrive(batches)?;
         for slot in 0..self.graph.slots.len() {
+            let watermark = watermark.saturating_sub(self.lag_ms(slot));
             let batches = self.ask(slot, |operator| operator.advance(watermark))?;
             self.pass_on(slot, batches)?;
         }
@@ -172,6 +171,7 @@ impl Dataflow {
                 self.pass_on(slot, batches)?;
             }
             if let Some(watermark) = replayed {
+                let watermark = watermark.saturating_sub(self.lag_ms(slot));
                 let batches = self.ask(slot, |operator| operator.advance(watermark))?;
                 self.pass_on(slot, batches)?;
             }
@@ -258,6 +258,10 @@ impl Dataflow {
                 None => Description::stateless("nothing", &self.output, &Changes::Append, Vec::new()),
             },
         }
+    }
+
+    fn lag_ms(&self, slot: usize) -> i64 {
+        self.graph.slots.get(slot).map_or(0, |slot| slot.lag_ms)
     }
 
     fn longest_window(&self) -> i64 {
@@ -373,25 +377,20 @@ fn row_error(failure: Failure, origin: Option<Origin>) -> RowError {
 fn scan(edge: &InputEdge, batch: Batch) -> Result<Batch, Failure> {
     let mut columns = batch.rows.columns().to_vec();
     let rowtime = edge.scanned.fields().last().filter(|_| columns.len() < edge.scanned.fields().len());
-    match rowtime.map(|field| field.data_type()) {
-        Some(DataType::Timestamp(_, zone)) if edge.rowtime => {
-            let times = TimestampMillisecondArray::new(batch.times.clone(), None);
-            columns.push(Arc::new(times.with_timezone_opt(zone.clone())));
-        }
-        Some(data_type) => columns.push(new_null_array(data_type, batch.len())),
-        None => {}
+    if let Some(DataType::Timestamp(_, zone)) = rowtime.map(|field| field.data_type()) {
+        let times = TimestampMillisecondArray::new(batch.times.clone(), None);
+        columns.push(Arc::new(times.with_timezone_opt(zone.clone())));
     }
     Ok(Batch { rows: rows_of(&edge.scanned, columns, batch.times.len())?, ..batch })
 }
 
-fn input_edge(query: &Query, graph: &Graph, at: usize, input: &Input) -> InputEdge {
+fn input_edge(query: &Query, at: usize, input: &Input) -> InputEdge {
     let given = nullable_fields(&input.row_type);
     let (scanned, changes) = match find_scan(&query.root, at) {
         Some(Node::Scan { schema, changes, .. }) => (nullable(schema), changes.clone()),
         _ => (given.clone(), Changes::Append),
     };
-    let rowtime = graph.entries.get(at).and_then(|entry| entry.wanted.last()).copied().unwrap_or(false);
-    InputEdge { product: input.product.clone(), alias: input.alias.clone(), given, scanned, changes, rowtime }
+    InputEdge { product: input.product.clone(), alias: input.alias.clone(), given, scanned, changes }
 }
 
 fn find_scan(node: &Node, wanted: usize) -> Option<&Node> {
