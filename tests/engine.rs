@@ -859,6 +859,22 @@ fn a_pair_and_a_group_that_cannot_be_computed_are_left_out() {
     assert_eq!(bad, vec!["b.n / a.n > 0: division by zero", "sum(b.n): overflow: the sum does not fit into BIGINT"]);
 }
 
+/// The last of equally new pairs counts, so the lower join's results must arrive between the other rows, not after them.
+#[test]
+fn results_of_a_join_below_a_join_arrive_in_their_turn() {
+    let query = three_streams_query(JoinKind::Inner);
+    let row = |input: usize, time: i64, n: i64, text: &str| {
+        let row = vec![Value::Text("x".into()), Value::Integer(n), Value::Text(text.into())];
+        ((input, Record { time, row, delete: false }), 0)
+    };
+    let arrivals = [row(0, 9, 1, "a1"), row(1, 9, 0, "b"), row(2, 9, 6, "c1"), row(0, 10, 5, "a2"), row(2, 10, 3, "c2")];
+    for steps in [1, 2, 5] {
+        let out = run(&query, &cut(&arrivals, &Cuts { steps: vec![steps], batches: vec![5] })).concat();
+        let last = out.last().unwrap();
+        assert_eq!((&last.row[2], &last.row[4]), (&Value::Text("a1".into()), &Value::Text("c2".into())), "{steps} rows a step");
+    }
+}
+
 #[test]
 fn a_group_that_stays_the_same_is_not_sent_again() {
     let inputs = vec![input("s", Shape::Stream)];
