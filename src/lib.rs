@@ -2,6 +2,7 @@
 pub mod apply;
 pub mod catalog;
 pub mod cli;
+pub mod dev;
 pub mod engine;
 pub mod format;
 pub mod kafka;

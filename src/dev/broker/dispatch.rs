@@ -1,0 +1,112 @@
+//! Which APIs are served, in which versions, and by which function: one line each. `ApiVersions` advertises this table.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
+
+use super::{Broker, Call, Session};
+
+/// What becomes of a connection after a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// A whole frame, its size in front.
+    Send(BytesMut),
+    /// The client asked for no answer.
+    Nothing,
+    /// The request cannot be understood, or is of an API that is not served; Kafka closes the connection as well.
+    Close,
+}
+
+/// A line: API, lowest and highest version, request, function. The function gets the broker, the call and the request, and
+/// answers with the API's response, in which errors are.
+macro_rules! served {
+    ($($api:ident $min:literal ..= $max:literal $request:path => $serve:path;)*) => {
+        /// The APIs that are served: key, lowest and highest version.
+        pub const SERVED: &[(ApiKey, i16, i16)] = &[$((ApiKey::$api, $min, $max)),*];
+
+        async fn serve(broker: &Arc<Broker>, call: &Call, api: ApiKey, correlation: i32, body: Bytes) -> Option<Answer> {
+            match api {
+                $(ApiKey::$api => {
+                    let request: $request = decode(body, call.version)?;
+                    let response = Box::pin($serve(broker, call, request)).await;
+                    encode::<$request>(&response, call.version, correlation)
+                })*
+                _ => None,
+            }
+        }
+    };
+}
+
+served! {
+    ApiVersions 0..=4 ApiVersionsRequest => api_versions;
+    // data: produce, fetch, offsets of logs, metadata
+
+    // groups
+
+    // transactions
+
+    // administration
+
+    // security
+
+}
+
+/// Answers one frame.
+pub async fn answer(broker: &Arc<Broker>, session: &Arc<Session>, frame: Bytes) -> Answer {
+    answered(broker, session, frame).await.unwrap_or(Answer::Close)
+}
+
+async fn answered(broker: &Arc<Broker>, session: &Arc<Session>, mut frame: Bytes) -> Option<Answer> {
+    let key = i16::from_be_bytes([*frame.first()?, *frame.get(1)?]);
+    let version = i16::from_be_bytes([*frame.get(2)?, *frame.get(3)?]);
+    let api = ApiKey::try_from(key).ok()?;
+    let served = SERVED.iter().any(|(of, min, max)| *of == api && (*min..=*max).contains(&version));
+    if !served && api == ApiKey::ApiVersions {
+        // KIP-511: a client newer than the broker learns what the broker speaks from an answer of version 0.
+        let correlation = i32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
+        let answer = versions().with_error_code(ResponseError::UnsupportedVersion.code());
+        return encode::<ApiVersionsRequest>(&answer, 0, correlation);
+    }
+    if !served {
+        return None;
+    }
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).ok()?;
+    let call = Call {
+        version,
+        client_id: header.client_id.map(|id| id.to_string()).unwrap_or_default(),
+        principal: session.principal(),
+        session: session.clone(),
+    };
+    serve(broker, &call, api, header.correlation_id, frame).await
+}
+
+fn decode<R: Request>(mut body: Bytes, version: i16) -> Option<R> {
+    R::decode(&mut body, version).ok()
+}
+
+/// The frame of an answer; `None` when the answer has no form in this version, which would be our mistake.
+fn encode<R: Request>(response: &R::Response, version: i16, correlation: i32) -> Option<Answer> {
+    let mut frame = BytesMut::with_capacity(256);
+    frame.extend_from_slice(&[0; 4]);
+    let header = ResponseHeader::default().with_correlation_id(correlation);
+    header.encode(&mut frame, R::Response::header_version(version)).ok()?;
+    response.encode(&mut frame, version).ok()?;
+    let size = i32::try_from(frame.len() - 4).ok()?;
+    frame.get_mut(..4)?.copy_from_slice(&size.to_be_bytes());
+    Some(Answer::Send(frame))
+}
+
+fn versions() -> ApiVersionsResponse {
+    let api = |(key, min, max): &(ApiKey, i16, i16)| {
+        ApiVersion::default().with_api_key(*key as i16).with_min_version(*min).with_max_version(*max)
+    };
+    ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(api).collect())
+}
+
+async fn api_versions(_: &Arc<Broker>, _: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
+    versions()
+}
