@@ -106,7 +106,7 @@ fn agree(yes: bool, out: &Out) -> Result<(), Failure> {
     Err(Failure::said(Exit::Failed))
 }
 
-async fn execute(target: &mut Live, plan: &Plan, out: &Out) -> Outcome {
+pub(super) async fn execute(target: &mut Live, plan: &Plan, out: &Out) -> Outcome {
     let bar = if out.watched { ProgressBar::new(plan.steps.len() as u64) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}") {
         bar.set_style(style);
@@ -133,8 +133,8 @@ fn who() -> Who {
     }
 }
 
-/// A table of what was not done; nothing when everything was.
-fn tell(outcome: &Outcome, out: &Out) -> Result<(), Failure> {
+/// Prints a table of what was not done; nothing when everything was.
+pub(super) fn tell(outcome: &Outcome, out: &Out) -> Result<(), Failure> {
     let (done, failed, skipped) = outcome.counts();
     let row = |result: &apply::StepResult| match &result.state {
         State::Done => None,

@@ -7,6 +7,7 @@ mod load;
 mod out;
 
 mod apply;
+mod dev;
 mod doctor;
 mod explain;
 mod get;
@@ -45,6 +46,7 @@ enum Verb {
     Plan(plan::Arguments),
     Apply(apply::Arguments),
     Run(run::Arguments),
+    Dev(dev::Arguments),
     List(list::Arguments),
     Get(get::Arguments),
     Tail(tail::Arguments),
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::run(arguments, &out),
         Verb::Apply(arguments) => apply::run(arguments, &out),
         Verb::Run(arguments) => run::run(arguments, &out),
+        Verb::Dev(arguments) => dev::run(arguments, &out),
         Verb::List(arguments) => list::run(arguments, &out),
         Verb::Get(arguments) => get::run(arguments, &out),
         Verb::Tail(arguments) => tail::run(arguments, &out),

@@ -1,6 +1,8 @@
 //! `mesh run`: runs sources and derivations until it is told to stop, or all inputs are drained.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -39,7 +41,9 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
         return Ok(Exit::Worked);
     }
     let began = Instant::now();
-    let told_to_stop = drive(&loaded, options, &watch, out)?;
+    let view = View::new(Shape::Line, out);
+    let mut signals = super::runtime()?.block_on(async { Signals::new() });
+    let told_to_stop = drive(&loaded, options, &watch, &view, &mut signals, out)?;
     out.data(&summary(&watch))?;
     let ended = if told_to_stop { "stopped, all that was done is committed" } else { "drained" };
     out.talk(&format!("{ended}, after {:.1} s", began.elapsed().as_secs_f64()));
@@ -47,10 +51,16 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
 }
 
 /// Runs; tells whether it was a signal that ended it.
-fn drive(loaded: &Loaded, options: Options, watch: &Watch, out: &Out) -> Result<bool, Failure> {
+pub(super) fn drive(
+    loaded: &Loaded,
+    options: Options,
+    watch: &Watch,
+    view: &View,
+    signals: &mut Signals,
+    out: &Out,
+) -> Result<bool, Failure> {
     let runtime = super::runtime()?;
-    let bar = progress_bar(out);
-    let events = |event: Event| say(&event, &bar, out);
+    let events = |event: Event| view.say(&event, out);
     let signalled = AtomicBool::new(false);
     let run = runtime.block_on(Run::prepare(&loaded.mesh, &loaded.bound, options, watch, &events))?;
     let done = tokio::sync::Notify::new();
@@ -60,10 +70,10 @@ fn drive(loaded: &Loaded, options: Options, watch: &Watch, out: &Out) -> Result<
             done.notify_one();
             ended
         });
-        runtime.block_on(watch_over(watch, &bar, &done, &signalled));
+        runtime.block_on(watch_over(watch, view, &done, signals, &signalled));
         driver.join()
     });
-    bar.finish_and_clear();
+    view.bar.finish_and_clear();
     match ended {
         Ok(ended) => ended?,
         Err(_) => return Err(Failure::new(Exit::Failed, "a job ended unexpectedly: please report this")),
@@ -72,13 +82,12 @@ fn drive(loaded: &Loaded, options: Options, watch: &Watch, out: &Out) -> Result<
 }
 
 /// Shows progress and listens for signals until the run has ended.
-async fn watch_over(watch: &Watch, bar: &ProgressBar, done: &tokio::sync::Notify, signalled: &AtomicBool) {
+async fn watch_over(watch: &Watch, view: &View, done: &tokio::sync::Notify, signals: &mut Signals, signalled: &AtomicBool) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    let mut signals = Signals::new();
     loop {
         tokio::select! {
             () = done.notified() => return,
-            _ = ticks.tick() => bar.set_message(line(watch)),
+            _ = ticks.tick() => view.show(watch),
             () = signals.next() => {
                 signalled.store(true, Ordering::Relaxed);
                 watch.stop();
@@ -88,20 +97,22 @@ async fn watch_over(watch: &Watch, bar: &ProgressBar, done: &tokio::sync::Notify
 }
 
 /// Ctrl-C and SIGTERM.
-struct Signals {
+pub(super) struct Signals {
     #[cfg(unix)]
     terminate: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
-    fn new() -> Signals {
+    /// To be called in a runtime; from then on signals no longer end the process by themselves.
+    pub(super) fn new() -> Signals {
         Signals {
             #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok(),
         }
     }
 
-    async fn next(&mut self) {
+    /// Ends when the next signal comes.
+    pub(super) async fn next(&mut self) {
         let terminated = async {
             #[cfg(unix)]
             if let Some(terminate) = &mut self.terminate {
@@ -117,16 +128,73 @@ impl Signals {
     }
 }
 
-fn progress_bar(out: &Out) -> ProgressBar {
-    if !out.watched {
-        return ProgressBar::hidden();
+/// How much of the terminal a run takes while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Sums, in one line.
+    Line,
+    /// A line for each product.
+    Table,
+}
+
+/// What is shown on a terminal while a run goes on.
+pub(super) struct View {
+    bar: ProgressBar,
+    shape: Shape,
+    /// The last thing that went wrong, by product.
+    troubles: Mutex<BTreeMap<String, String>>,
+}
+
+impl View {
+    pub(super) fn new(shape: Shape, out: &Out) -> View {
+        let bar = if out.watched { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let template = if shape == Shape::Line { "{spinner} {elapsed} {wide_msg}" } else { "{msg}\n{spinner} {elapsed}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        if out.watched {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        View { bar, shape, troubles: Mutex::default() }
     }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
-        bar.set_style(style);
+
+    fn show(&self, watch: &Watch) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_message(match self.shape {
+            Shape::Line => line(watch),
+            Shape::Table => self.table(watch),
+        });
     }
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
+
+    /// A line for each product, none wider than the terminal: a line that wraps could not be drawn over.
+    fn table(&self, watch: &Watch) -> String {
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
+        let row = |(product, counts): (&String, &Counts)| {
+            let trouble = troubles.get(product).cloned().unwrap_or_default();
+            vec![product.clone(), number(&counts.records_in), number(&counts.records_out), number(&counts.lag), trouble]
+        };
+        let rows: Vec<Vec<String>> = watch.counts().iter().map(row).collect();
+        let width = console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+        let text = table(&["PRODUCT", "READ", "WRITTEN", "LAG", "LAST ERROR"], &rows);
+        text.lines().map(|line| line.chars().take(width).collect::<String>()).collect::<Vec<_>>().join("\n")
+    }
+
+    fn say(&self, event: &Event, out: &Out) {
+        let line = match event {
+            Event::Started { .. } => return,
+            Event::Rebuilding { product } => format!("{product}: brings its state back from its inputs"),
+            Event::Again { product, reason } => {
+                let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+                troubles.insert(product.clone(), reason.clone());
+                format!("{product}: starts again from what is committed: {reason}")
+            }
+            Event::Note { product, text } => format!("{product}: {text}"),
+        };
+        self.bar.suspend(|| out.talk(&line));
+    }
 }
 
 fn sum(watch: &Watch, count: impl Fn(&Counts) -> u64) -> u64 {
@@ -142,19 +210,9 @@ fn line(watch: &Watch) -> String {
     format!("{} products: {read} records read, {written} written{aside}", watch.counts().len())
 }
 
-fn say(event: &Event, bar: &ProgressBar, out: &Out) {
-    let line = match event {
-        Event::Started { .. } => return,
-        Event::Rebuilding { product } => format!("{product}: brings its state back from its inputs"),
-        Event::Again { product, reason } => format!("{product}: starts again from what is committed: {reason}"),
-        Event::Note { product, text } => format!("{product}: {text}"),
-    };
-    bar.suspend(|| out.talk(&line));
-}
-
 /// What each product has done, as a table.
-fn summary(watch: &Watch) -> String {
-    let number = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed).to_string();
+pub(super) fn summary(watch: &Watch) -> String {
+    let number = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
     let row = |(product, counts): (&String, &Counts)| {
         let late = number(&counts.late);
         vec![

@@ -223,12 +223,16 @@ impl Derive<'_> {
 
     /// Learns how far each lane is known to have come.
     fn learn_bounds(&mut self) {
+        let mut lag = 0;
         for (input, of) in self.query.inputs.iter().enumerate() {
             let finished = self.shared.board.finished(&of.product);
             for (at, lane) in self.lanes.iter().enumerate().filter(|(_, lane)| lane.input == input) {
                 self.merge.set_bound(at, bound_of(lane, finished.as_ref()));
+                let end = finished.as_ref().and_then(|finished| finished.ends.get(lane.partition as usize));
+                lag += self.merge.waiting(at) as u64 + end.map_or(0, |end| u64::try_from(end - lane.position).unwrap_or(0));
             }
         }
+        self.shared.counts(&self.product.name).lag.store(lag, Ordering::Relaxed);
     }
 
     /// Steps the dataflow over what nothing can come before; tells whether there was anything.

@@ -78,6 +78,9 @@ pub struct Counts {
     pub late: AtomicU64,
     pub epochs: AtomicU64,
     pub state_bytes: AtomicU64,
+    /// Records that are known to wait for this product: read and not yet merged, or committed by a producer in this process
+    /// and not yet read.
+    pub lag: AtomicU64,
 }
 
 /// Why a job ended before the run did.
