@@ -8,7 +8,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
-use super::{Broker, Call, Session};
+use super::{Broker, Call, Session, layout};
 
 /// What becomes of a connection after a request.
 #[derive(Debug)]
@@ -75,6 +75,9 @@ async fn answered(broker: &Arc<Broker>, session: &Arc<Session>, mut frame: Bytes
         return None;
     }
     let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).ok()?;
+    if !layout::fits(key, version, &frame) {
+        return None;
+    }
     let call = Call {
         version,
         client_id: header.client_id.map(|id| id.to_string()).unwrap_or_default(),

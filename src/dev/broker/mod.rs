@@ -7,6 +7,7 @@
 
 pub mod dispatch;
 pub mod journal;
+pub mod layout;
 pub mod server;
 
 use std::collections::BTreeMap;
