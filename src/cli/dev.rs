@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -13,7 +14,7 @@ use super::load::{self, Loaded, Manifests};
 use super::out::Out;
 use super::run::{self, Shape, Signals, View};
 use super::world::{self, Form};
-use crate::dev::broker;
+use crate::dev::broker::{self, faults::Faults};
 use crate::model::environment::{Environment, Kafka};
 use crate::run::{Options, Watch};
 
@@ -50,6 +51,10 @@ pub(super) struct Arguments {
     /// Enforce ACLs; whoever does not log in may do everything unless ACLs say otherwise
     #[arg(long)]
     authorize: bool,
+
+    /// Faults to inject, for tests: a YAML file
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
 }
 
 /// A part of the stack.
@@ -183,6 +188,11 @@ impl Stack {
         settings.port = free_port(arguments.port, "--port")?;
         settings.authorize = arguments.authorize;
         settings.configs = arguments.configs.iter().cloned().collect();
+        if let Some(file) = &arguments.faults {
+            let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("{}: {error}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+            settings.faults = Arc::new(Faults::parse(&text).map_err(|error| wrong(&error))?);
+        }
         let broker = broker::Running::start(settings).await?;
         Ok(Stack { broker })
     }

@@ -8,6 +8,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
+use super::faults::{self, Effect};
 use super::{Broker, Call, Session, layout};
 
 /// What becomes of a connection after a request.
@@ -28,11 +29,16 @@ macro_rules! served {
         /// The APIs that are served: key, lowest and highest version.
         pub const SERVED: &[(ApiKey, i16, i16)] = &[$((ApiKey::$api, $min, $max)),*];
 
-        async fn serve(broker: &Arc<Broker>, call: &Call, api: ApiKey, correlation: i32, body: Bytes) -> Option<Answer> {
+        /// With a `refusal` the answer is that error code, and nothing is done.
+        async fn serve(broker: &Arc<Broker>, call: &Call, request: Received, refusal: Option<i16>) -> Option<Answer> {
+            let Received { api, correlation, body } = request;
             match api {
                 $(ApiKey::$api => {
                     let request: $request = decode(body, call.version)?;
-                    let response = Box::pin($serve(broker, call, request)).await;
+                    let response = match refusal {
+                        Some(code) => *faults::refused(&request, code)?.downcast().ok()?,
+                        None => Box::pin($serve(broker, call, request)).await,
+                    };
                     encode::<$request>(&response, call.version, correlation)
                 })*
                 _ => None,
@@ -84,7 +90,27 @@ async fn answered(broker: &Arc<Broker>, session: &Arc<Session>, mut frame: Bytes
         principal: session.principal(),
         session: session.clone(),
     };
-    serve(broker, &call, api, header.correlation_id, frame).await
+    let request = Received { api, correlation: header.correlation_id, body: frame };
+    match broker.settings.faults.strike(api) {
+        None => serve(broker, &call, request, None).await,
+        Some(Effect::Delay(time)) => {
+            tokio::time::sleep(time).await;
+            serve(broker, &call, request, None).await
+        }
+        Some(Effect::Error(code)) => serve(broker, &call, request, Some(code)).await,
+        Some(Effect::DropBefore) => None,
+        Some(Effect::DropAfter) => {
+            serve(broker, &call, request, None).await;
+            None
+        }
+    }
+}
+
+/// A request whose header is read.
+struct Received {
+    api: ApiKey,
+    correlation: i32,
+    body: Bytes,
 }
 
 fn decode<R: Request>(mut body: Bytes, version: i16) -> Option<R> {

@@ -165,7 +165,7 @@ impl Walk<'_> {
             match of {
                 // An array of plain values has no structures, and so no tagged fields.
                 [Field { kind: kind @ (Kind::Fixed(_) | Kind::Text | Kind::Bytes), from: 0, to: i16::MAX, tag: None }] => {
-                    self.value(kind)?
+                    self.value(kind)?;
                 }
                 fields => self.structure(fields)?,
             }

@@ -6,6 +6,7 @@
 //! everything else in the [`journal`].
 
 pub mod dispatch;
+pub mod faults;
 pub mod journal;
 pub mod layout;
 pub mod server;
@@ -19,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use faults::Faults;
 use journal::{Journal, Kind};
 
 /// The one node's id.
@@ -37,12 +39,21 @@ pub struct Settings {
     pub super_users: Vec<String>,
     /// Broker configs by Kafka's names (`log.retention.ms`), as a `server.properties` would give them.
     pub configs: BTreeMap<String, String>,
+    /// What tests make go wrong; may be changed while the broker runs.
+    pub faults: Arc<Faults>,
 }
 
 impl Settings {
     /// A broker on a free port that keeps its data in `data`.
     pub fn new(data: impl Into<PathBuf>) -> Settings {
-        Settings { data: data.into(), port: 0, authorize: false, super_users: Vec::new(), configs: BTreeMap::new() }
+        Settings {
+            data: data.into(),
+            port: 0,
+            authorize: false,
+            super_users: Vec::new(),
+            configs: BTreeMap::new(),
+            faults: Arc::default(),
+        }
     }
 }
 
