@@ -5,10 +5,13 @@
 //! [`Broker`], whose parts lock themselves. What must outlive a kill stands in two places: records in the partitions' logs,
 //! everything else in the [`journal`].
 
+pub mod batch;
+pub mod compression;
 pub mod dispatch;
 pub mod faults;
 pub mod journal;
 pub mod layout;
+pub mod log;
 pub mod server;
 
 use std::collections::BTreeMap;
