@@ -5,10 +5,15 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest,
+    ListTransactionsRequest,
+};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
 use super::faults::{self, Effect};
+use super::transactions::api as transactions;
 use super::{Broker, Call, Session, layout};
 
 /// What becomes of a connection after a request.
@@ -54,6 +59,12 @@ served! {
     // groups
 
     // transactions
+    InitProducerId 0..=5 InitProducerIdRequest => transactions::init_producer_id;
+    AddPartitionsToTxn 0..=3 AddPartitionsToTxnRequest => transactions::add_partitions_to_txn;
+    AddOffsetsToTxn 0..=4 AddOffsetsToTxnRequest => transactions::add_offsets_to_txn;
+    EndTxn 0..=5 EndTxnRequest => transactions::end_txn;
+    DescribeTransactions 0..=0 DescribeTransactionsRequest => transactions::describe_transactions;
+    ListTransactions 0..=2 ListTransactionsRequest => transactions::list_transactions;
 
     // administration
 

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod layout;
 pub mod log;
 pub mod server;
+pub mod transactions;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 use faults::Faults;
 use journal::{Journal, Kind};
+use transactions::Transactions;
 
 /// The one node's id.
 pub const NODE: i32 = 1;
@@ -69,6 +71,7 @@ pub struct Broker {
     /// The cluster's id: 22 characters of base64, made once per data directory.
     pub cluster_id: String,
     pub journal: Journal,
+    pub transactions: Transactions,
     /// Becomes true when the broker leaves: whoever waits for something else waits for this as well.
     leaving: watch::Receiver<bool>,
 }
@@ -118,6 +121,8 @@ impl Running {
         let listener = server::listen(address)?;
         let (stop, leaving) = watch::channel(false);
         let broker = Arc::new(Broker::open(settings, listener.local_addr()?, leaving)?);
+        broker.transactions.recover(&*broker);
+        tokio::spawn(transactions::sweep(broker.clone()));
         let served = tokio::spawn(server::serve(broker.clone(), listener));
         Ok(Running { broker, stop, served: Some(served) })
     }
@@ -141,7 +146,8 @@ impl Broker {
         std::fs::create_dir_all(&settings.data)?;
         let journal = Journal::open(&settings.data.join("journal"))?;
         let cluster_id = cluster_id(&journal)?;
-        Ok(Broker { settings, address, cluster_id, journal, leaving })
+        let transactions = Transactions::open(&journal)?;
+        Ok(Broker { settings, address, cluster_id, journal, transactions, leaving })
     }
 
     /// The time now, in milliseconds since 1970.

@@ -1,0 +1,348 @@
+//! One transactional id as a state machine: KIP-98 with the epochs of KIP-360 and KIP-890. No clock, file or lock is here:
+//! each step takes the request and the time, and gives the next state or the error that the producer is told.
+//!
+//! ```text
+//! Empty, CompleteCommit, CompleteAbort --add--> Ongoing --end--> PrepareCommit, PrepareAbort --completed--> CompleteCommit, CompleteAbort
+//!       ^                                          |                                                            |
+//!       +------------------------- init -----------+--- init, time-out: first PrepareAbort with a higher epoch   |
+//!       +-------------------------------------------------- init ------------------------------------------------+
+//! ```
+//!
+//! Two protocols share it. Clients before transaction version 2 add partitions by a request of their own and keep their epoch
+//! for many transactions. Those of version 2 (`bump`) get a higher epoch with the end of each transaction, so that whatever
+//! was under way for the transaction before can be told from the next one's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_protocol::error::ResponseError;
+use serde::{Deserialize, Serialize};
+
+/// No producer id.
+pub const NO_ID: i64 = -1;
+/// No epoch.
+pub const NO_EPOCH: i16 = -1;
+
+/// Where a transactional id stands. The names are those that DescribeTransactions gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Initialized; no transaction since.
+    Empty,
+    /// Partitions or groups take part in a transaction.
+    Ongoing,
+    /// It is decided that the transaction is committed; the partitions and groups do not all know it yet.
+    PrepareCommit,
+    /// It is decided that the transaction is aborted.
+    PrepareAbort,
+    CompleteCommit,
+    CompleteAbort,
+}
+
+impl State {
+    /// Kafka's name of the state.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Empty => "Empty",
+            State::Ongoing => "Ongoing",
+            State::PrepareCommit => "PrepareCommit",
+            State::PrepareAbort => "PrepareAbort",
+            State::CompleteCommit => "CompleteCommit",
+            State::CompleteAbort => "CompleteAbort",
+        }
+    }
+
+    fn prepared(commit: bool) -> State {
+        if commit { State::PrepareCommit } else { State::PrepareAbort }
+    }
+}
+
+/// A producer as it names itself in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// What takes part in a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Topic and partition.
+    Partition(&'a str, i32),
+    /// A consumer group whose offsets are committed with the transaction.
+    Group(&'a str),
+}
+
+/// All that is known of a transactional id. It is kept in the journal as it stands here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    pub producer_id: i64,
+    pub epoch: i16,
+    /// The producer id before the last step, which a repeated request may still name.
+    pub previous_id: i64,
+    /// The epoch before `epoch`, if it was the same producer's; a repeated request names it.
+    pub last_epoch: i16,
+    /// The producer id that takes over when the transaction's end is complete, because the epochs of this one are used up.
+    pub next_id: Option<i64>,
+    /// How long a transaction may take, in ms.
+    pub timeout_ms: i32,
+    pub state: State,
+    pub partitions: BTreeMap<String, BTreeSet<i32>>,
+    pub groups: BTreeSet<String>,
+    /// When the transaction began, in ms since 1970; -1 when there was none since the producer was initialized.
+    pub started: i64,
+    /// When something was last asked for, in ms since 1970.
+    pub updated: i64,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: the request was served before, and is answered as it was then.
+    Stay,
+    /// The next state, which must be written before the request is answered.
+    To(Transaction),
+}
+
+/// Gives a producer id that was never given out.
+pub type Fresh<'a> = &'a mut dyn FnMut() -> Result<i64, ResponseError>;
+
+/// The highest epoch but one is the last that a producer gets; the highest fences it.
+fn used_up(epoch: i16) -> bool {
+    epoch >= i16::MAX - 1
+}
+
+/// InitProducerId for a transactional id. When a transaction is ongoing, the step leads to `PrepareAbort`: complete that, then
+/// ask again. `expected` is the producer that wants to go on with its next epoch (KIP-360); without it, whoever used the
+/// transactional id before is fenced.
+///
+/// # Errors
+/// `PRODUCER_FENCED` when `expected` is no longer the producer; `CONCURRENT_TRANSACTIONS` while an end is not complete.
+pub fn init(
+    known: Option<&Transaction>,
+    expected: Option<Producer>,
+    timeout_ms: i32,
+    now: i64,
+    fresh: Fresh<'_>,
+) -> Result<Step, ResponseError> {
+    let Some(known) = known else {
+        return Ok(Step::To(Transaction::new(fresh()?, timeout_ms, now)));
+    };
+    let retried_rotation = |it: Producer| it.id == known.previous_id && used_up(it.epoch);
+    if expected.is_some_and(|it| it.id != known.producer_id && !retried_rotation(it)) {
+        return Err(ResponseError::ProducerFenced);
+    }
+    match known.state {
+        State::PrepareCommit | State::PrepareAbort => Err(ResponseError::ConcurrentTransactions),
+        // Kafka aborts first and looks at the epoch afterwards: a zombie could abort its successor's transaction.
+        State::Ongoing if expected.is_some_and(|it| it.epoch != known.epoch && it.epoch != known.last_epoch) => {
+            Err(ResponseError::ProducerFenced)
+        }
+        State::Ongoing => Ok(Step::To(known.prepared(State::PrepareAbort, true, now, fresh)?)),
+        State::Empty | State::CompleteCommit | State::CompleteAbort => {
+            known.initialized(expected.map(|it| it.epoch), timeout_ms, now, fresh).map(Step::To)
+        }
+    }
+}
+
+impl Transaction {
+    fn new(producer_id: i64, timeout_ms: i32, now: i64) -> Transaction {
+        Transaction {
+            producer_id,
+            epoch: 0,
+            previous_id: NO_ID,
+            last_epoch: NO_EPOCH,
+            next_id: None,
+            timeout_ms,
+            state: State::Empty,
+            partitions: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            started: -1,
+            updated: now,
+        }
+    }
+
+    /// Who the producer is once what was decided is complete: the answer to InitProducerId and EndTxn.
+    pub fn producer(&self) -> Producer {
+        match self.next_id {
+            Some(id) => Producer { id, epoch: 0 },
+            None => Producer { id: self.producer_id, epoch: self.epoch },
+        }
+    }
+
+    /// `Some(commit)` while the partitions and groups must be told how the transaction ended.
+    pub fn ending(&self) -> Option<bool> {
+        match self.state {
+            State::PrepareCommit => Some(true),
+            State::PrepareAbort => Some(false),
+            _ => None,
+        }
+    }
+
+    fn initialized(
+        &self,
+        expected: Option<i16>,
+        timeout_ms: i32,
+        now: i64,
+        fresh: Fresh<'_>,
+    ) -> Result<Transaction, ResponseError> {
+        let mut next = Transaction {
+            previous_id: self.producer_id,
+            last_epoch: if expected.is_some() { self.epoch } else { NO_EPOCH },
+            epoch: self.epoch.saturating_add(1),
+            ..Transaction::new(self.producer_id, timeout_ms, now)
+        };
+        if expected.is_some_and(|epoch| epoch != self.epoch) {
+            if expected != Some(self.last_epoch) {
+                return Err(ResponseError::ProducerFenced);
+            }
+            // The answer to the same request was lost. Had another producer come in between, it would have left no last epoch.
+            (next.epoch, next.last_epoch) = (self.epoch, self.last_epoch);
+        } else if used_up(self.epoch) {
+            (next.producer_id, next.epoch) = (fresh()?, 0);
+        }
+        Ok(next)
+    }
+
+    /// AddPartitionsToTxn and AddOffsetsToTxn, or by transaction version 2 the first Produce and TxnOffsetCommit.
+    ///
+    /// # Errors
+    /// `INVALID_PRODUCER_ID_MAPPING`, `PRODUCER_FENCED`: it is another's transaction. `CONCURRENT_TRANSACTIONS`: the one before
+    /// is not complete.
+    pub fn add(&self, producer: Producer, parts: &[Part<'_>], now: i64) -> Result<Step, ResponseError> {
+        self.own(producer)?;
+        if self.state == State::Ongoing && parts.iter().all(|part| self.has(part)) {
+            return Ok(Step::Stay);
+        }
+        let mut next = Transaction { previous_id: self.producer_id, state: State::Ongoing, updated: now, ..self.clone() };
+        if self.state != State::Ongoing {
+            next.started = now;
+        }
+        for part in parts {
+            match part {
+                Part::Partition(topic, index) => {
+                    next.partitions.entry((*topic).to_owned()).or_default().insert(*index);
+                }
+                Part::Group(group) => {
+                    next.groups.insert((*group).to_owned());
+                }
+            }
+        }
+        Ok(Step::To(next))
+    }
+
+    /// Whether `part` was added by `producer` (KIP-890: what comes too late for its transaction must not be written).
+    ///
+    /// # Errors
+    /// As [`Transaction::add`]; `TRANSACTION_ABORTABLE` when it was not added.
+    pub fn verify(&self, producer: Producer, part: &Part<'_>) -> Result<(), ResponseError> {
+        self.own(producer)?;
+        if self.has(part) { Ok(()) } else { Err(ResponseError::TransactionAbortable) }
+    }
+
+    fn own(&self, producer: Producer) -> Result<(), ResponseError> {
+        if producer.id != self.producer_id {
+            Err(ResponseError::InvalidProducerIdMapping)
+        } else if producer.epoch != self.epoch {
+            Err(ResponseError::ProducerFenced)
+        } else if self.ending().is_some() {
+            Err(ResponseError::ConcurrentTransactions)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn has(&self, part: &Part<'_>) -> bool {
+        match part {
+            Part::Partition(topic, index) => self.partitions.get(*topic).is_some_and(|indexes| indexes.contains(index)),
+            Part::Group(group) => self.groups.contains(*group),
+        }
+    }
+
+    /// EndTxn of a client before transaction version 2: the epoch stays.
+    ///
+    /// # Errors
+    /// `INVALID_PRODUCER_ID_MAPPING`, `PRODUCER_FENCED`; `INVALID_TXN_STATE` when there is no transaction or it was ended the
+    /// other way; `CONCURRENT_TRANSACTIONS` while the same end is not complete.
+    pub fn end(&self, producer: Producer, commit: bool, now: i64, fresh: Fresh<'_>) -> Result<Step, ResponseError> {
+        if producer.id != self.producer_id {
+            return Err(ResponseError::InvalidProducerIdMapping);
+        }
+        if producer.epoch != self.epoch {
+            return Err(ResponseError::ProducerFenced);
+        }
+        match (self.state, commit) {
+            (State::Ongoing, _) => Ok(Step::To(self.prepared(State::prepared(commit), false, now, fresh)?)),
+            (State::CompleteCommit, true) | (State::CompleteAbort, false) => Ok(Step::Stay),
+            (State::PrepareCommit, true) | (State::PrepareAbort, false) => Err(ResponseError::ConcurrentTransactions),
+            _ => Err(ResponseError::InvalidTxnState),
+        }
+    }
+
+    /// EndTxn of a client of transaction version 2: the epoch rises, so that an epoch one below says that the request is a
+    /// repeated one. A producer that has added nothing may abort.
+    ///
+    /// # Errors
+    /// As [`Transaction::end`].
+    pub fn end_and_bump(&self, producer: Producer, commit: bool, now: i64, fresh: Fresh<'_>) -> Result<Step, ResponseError> {
+        // The answer that gave out a new producer id was lost.
+        let rotated = producer.id == self.previous_id && producer.epoch == i16::MAX - 1 && self.epoch == 0;
+        let retried = rotated || producer.epoch.checked_add(1) == Some(self.epoch);
+        if producer.id != self.producer_id && !rotated {
+            return Err(ResponseError::InvalidProducerIdMapping);
+        }
+        let fits = match self.state {
+            State::Ongoing | State::Empty => producer.epoch == self.epoch,
+            State::PrepareCommit | State::PrepareAbort => retried,
+            State::CompleteCommit | State::CompleteAbort => retried || producer.epoch == self.epoch,
+        };
+        if !fits {
+            return Err(ResponseError::ProducerFenced);
+        }
+        match (self.state, commit) {
+            (State::Ongoing, _) => Ok(Step::To(self.prepared(State::prepared(commit), true, now, fresh)?)),
+            (State::PrepareCommit, true) | (State::PrepareAbort, false) => Err(ResponseError::ConcurrentTransactions),
+            (State::CompleteCommit, true) | (State::CompleteAbort, false) if retried => Ok(Step::Stay),
+            (State::Empty | State::CompleteCommit | State::CompleteAbort, false) if !retried => {
+                let next = self.prepared(State::PrepareAbort, true, now, fresh)?;
+                Ok(Step::To(Transaction { started: now, ..next }))
+            }
+            _ => Err(ResponseError::InvalidTxnState),
+        }
+    }
+
+    /// The transaction took longer than it may: it is aborted, and its producer fenced. `None` when there is nothing to abort.
+    pub fn timed_out(&self, now: i64, fresh: Fresh<'_>) -> Option<Result<Transaction, ResponseError>> {
+        let late = self.started.saturating_add(i64::from(self.timeout_ms)) < now;
+        (self.state == State::Ongoing && late).then(|| self.prepared(State::PrepareAbort, true, now, fresh))
+    }
+
+    fn prepared(&self, state: State, bump: bool, now: i64, fresh: Fresh<'_>) -> Result<Transaction, ResponseError> {
+        let mut next = Transaction { previous_id: self.producer_id, state, updated: now, ..self.clone() };
+        if bump {
+            next.next_id = if used_up(self.epoch) { Some(fresh()?) } else { None };
+            (next.epoch, next.last_epoch) = (self.epoch.saturating_add(1), self.epoch);
+        }
+        Ok(next)
+    }
+
+    /// All partitions and groups know how the transaction ended.
+    pub fn completed(&self, now: i64) -> Transaction {
+        let Producer { id, epoch } = self.producer();
+        Transaction {
+            producer_id: id,
+            epoch,
+            previous_id: self.producer_id,
+            next_id: None,
+            state: if self.state == State::PrepareCommit { State::CompleteCommit } else { State::CompleteAbort },
+            partitions: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            updated: now,
+            ..self.clone()
+        }
+    }
+
+    /// Whether nobody asked for anything in `after_ms`, so that the transactional id may be forgotten.
+    pub fn expired(&self, after_ms: i64, now: i64) -> bool {
+        let idle = matches!(self.state, State::Empty | State::CompleteCommit | State::CompleteAbort);
+        idle && self.updated.saturating_add(after_ms) <= now
+    }
+}
