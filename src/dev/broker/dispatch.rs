@@ -5,14 +5,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest, InitProducerIdRequest,
-    ListTransactionsRequest,
-};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
 use super::faults::{self, Effect};
+use super::security::{acls, quotas, sasl, scram};
 use super::transactions::api as transactions;
 use super::{Broker, Call, Session, layout};
 
@@ -69,7 +66,15 @@ served! {
     // administration
 
     // security
-
+    SaslHandshake 0..=1 SaslHandshakeRequest => sasl::handshake;
+    SaslAuthenticate 0..=2 SaslAuthenticateRequest => sasl::authenticate;
+    DescribeAcls 1..=3 DescribeAclsRequest => acls::describe;
+    CreateAcls 1..=3 CreateAclsRequest => acls::create;
+    DeleteAcls 1..=3 DeleteAclsRequest => acls::delete;
+    DescribeClientQuotas 0..=1 DescribeClientQuotasRequest => quotas::describe;
+    AlterClientQuotas 0..=1 AlterClientQuotasRequest => quotas::alter;
+    DescribeUserScramCredentials 0..=0 DescribeUserScramCredentialsRequest => scram::describe;
+    AlterUserScramCredentials 0..=0 AlterUserScramCredentialsRequest => scram::alter;
 }
 
 /// Answers one frame.

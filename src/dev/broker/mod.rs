@@ -12,6 +12,7 @@ pub mod faults;
 pub mod journal;
 pub mod layout;
 pub mod log;
+pub mod security;
 pub mod server;
 pub mod transactions;
 
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 
 use faults::Faults;
 use journal::{Journal, Kind};
+use security::Security;
 use transactions::Transactions;
 
 /// The one node's id.
@@ -72,6 +74,7 @@ pub struct Broker {
     pub cluster_id: String,
     pub journal: Journal,
     pub transactions: Transactions,
+    pub security: Security,
     /// Becomes true when the broker leaves: whoever waits for something else waits for this as well.
     leaving: watch::Receiver<bool>,
 }
@@ -94,6 +97,8 @@ pub struct Session {
     pub peer: SocketAddr,
     /// Who the client is: `User:ANONYMOUS` unless it logged in.
     pub principal: Mutex<String>,
+    /// How far its login has come.
+    pub login: Mutex<security::sasl::Login>,
 }
 
 impl Session {
@@ -145,9 +150,15 @@ impl Broker {
     fn open(settings: Settings, address: SocketAddr, leaving: watch::Receiver<bool>) -> io::Result<Broker> {
         std::fs::create_dir_all(&settings.data)?;
         let journal = Journal::open(&settings.data.join("journal"))?;
-        let cluster_id = cluster_id(&journal)?;
-        let transactions = Transactions::open(&journal)?;
-        Ok(Broker { settings, address, cluster_id, journal, transactions, leaving })
+        Ok(Broker {
+            cluster_id: cluster_id(&journal)?,
+            transactions: Transactions::open(&journal)?,
+            security: Security::open(&journal)?,
+            settings,
+            address,
+            journal,
+            leaving,
+        })
     }
 
     /// The time now, in milliseconds since 1970.

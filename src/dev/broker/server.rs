@@ -62,8 +62,12 @@ pub(super) async fn serve(broker: Arc<Broker>, listener: TcpListener) {
 async fn connection(broker: Arc<Broker>, mut stream: TcpStream, peer: SocketAddr, buffered: Arc<Semaphore>) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let _ = stream.set_nodelay(true);
-    let session =
-        Arc::new(Session { id: NEXT.fetch_add(1, Ordering::Relaxed), peer, principal: Mutex::new("User:ANONYMOUS".to_owned()) });
+    let session = Arc::new(Session {
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        peer,
+        principal: Mutex::new("User:ANONYMOUS".to_owned()),
+        login: Mutex::default(),
+    });
     // Whatever goes wrong on a connection ends it; the client connects again.
     while let Ok(Some(frame)) = read(&mut stream, &buffered).await {
         match dispatch::answer(&broker, &session, frame).await {
