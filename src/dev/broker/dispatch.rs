@@ -11,7 +11,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 use super::faults::{self, Effect};
 use super::security::{acls, quotas, sasl, scram};
 use super::transactions::api as transactions;
-use super::{Broker, Call, Session, layout};
+use super::{Broker, Call, Session, groups, layout};
 
 /// What becomes of a connection after a request.
 #[derive(Debug)]
@@ -54,6 +54,18 @@ served! {
     // data: produce, fetch, offsets of logs, metadata
 
     // groups
+    FindCoordinator 0..=6 FindCoordinatorRequest => groups::find_coordinator;
+    JoinGroup 2..=9 JoinGroupRequest => groups::join_group;
+    SyncGroup 0..=5 SyncGroupRequest => groups::sync_group;
+    Heartbeat 0..=4 HeartbeatRequest => groups::heartbeat;
+    LeaveGroup 0..=5 LeaveGroupRequest => groups::leave_group;
+    OffsetCommit 2..=9 OffsetCommitRequest => groups::offset_commit;
+    OffsetFetch 1..=9 OffsetFetchRequest => groups::offset_fetch;
+    OffsetDelete 0..=0 OffsetDeleteRequest => groups::offset_delete;
+    TxnOffsetCommit 0..=5 TxnOffsetCommitRequest => groups::txn_offset_commit;
+    DescribeGroups 0..=6 DescribeGroupsRequest => groups::describe_groups;
+    ListGroups 0..=5 ListGroupsRequest => groups::list_groups;
+    DeleteGroups 0..=2 DeleteGroupsRequest => groups::delete_groups;
 
     // transactions
     InitProducerId 0..=5 InitProducerIdRequest => transactions::init_producer_id;

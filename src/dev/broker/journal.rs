@@ -32,6 +32,8 @@ pub enum Kind {
     Group,
     /// A committed offset.
     Offset,
+    /// An offset that is committed when a transaction is.
+    PendingOffset,
     /// A transaction, by transactional id.
     Transaction,
     /// The next producer id that was never given out.

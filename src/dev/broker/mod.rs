@@ -9,6 +9,7 @@ pub mod batch;
 pub mod compression;
 pub mod dispatch;
 pub mod faults;
+pub mod groups;
 pub mod journal;
 pub mod layout;
 pub mod log;
@@ -75,6 +76,7 @@ pub struct Broker {
     pub journal: Journal,
     pub transactions: Transactions,
     pub security: Security,
+    pub groups: groups::Groups,
     /// Becomes true when the broker leaves: whoever waits for something else waits for this as well.
     leaving: watch::Receiver<bool>,
 }
@@ -129,6 +131,7 @@ impl Running {
         broker.transactions.recover(&*broker);
         tokio::spawn(transactions::sweep(broker.clone()));
         let served = tokio::spawn(server::serve(broker.clone(), listener));
+        tokio::spawn(groups::groups_loop(broker.clone()));
         Ok(Running { broker, stop, served: Some(served) })
     }
 
@@ -152,6 +155,7 @@ impl Broker {
         let journal = Journal::open(&settings.data.join("journal"))?;
         Ok(Broker {
             cluster_id: cluster_id(&journal)?,
+            groups: groups::Groups::open(&journal, now())?,
             transactions: Transactions::open(&journal)?,
             security: Security::open(&journal)?,
             settings,
@@ -163,7 +167,7 @@ impl Broker {
 
     /// The time now, in milliseconds since 1970.
     pub fn now(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        now()
     }
 
     /// Ends when the broker leaves.
@@ -172,6 +176,10 @@ impl Broker {
         // An error says that the `Running` is gone, which is leaving as well.
         let _ = leaving.wait_for(|leaving| *leaving).await;
     }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn cluster_id(journal: &Journal) -> io::Result<String> {

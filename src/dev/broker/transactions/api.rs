@@ -41,8 +41,8 @@ impl World for Broker {
         Ok(())
     }
 
-    fn end_groups(&self, _groups: &[String], _producer: Producer, _commit: bool) -> io::Result<()> {
-        Ok(())
+    fn end_groups(&self, groups: &[String], producer: Producer, commit: bool) -> io::Result<()> {
+        self.groups.end_transaction(self, producer.id, producer.epoch, groups, commit)
     }
 }
 
