@@ -8,6 +8,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
+use super::data::metadata;
 use super::faults::{self, Effect};
 use super::security::{acls, quotas, sasl, scram};
 use super::transactions::api as transactions;
@@ -52,6 +53,8 @@ macro_rules! served {
 served! {
     ApiVersions 0..=4 ApiVersionsRequest => api_versions;
     // data: produce, fetch, offsets of logs, metadata
+    Metadata 0..=13 MetadataRequest => metadata::metadata;
+    DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequest => metadata::describe_topic_partitions;
 
     // groups
     FindCoordinator 0..=6 FindCoordinatorRequest => groups::find_coordinator;

@@ -7,14 +7,18 @@
 
 pub mod batch;
 pub mod compression;
+pub mod data;
 pub mod dispatch;
 pub mod faults;
 pub mod groups;
 pub mod journal;
 pub mod layout;
 pub mod log;
+pub mod partition;
+pub mod producers;
 pub mod security;
 pub mod server;
+pub mod topics;
 pub mod transactions;
 
 use std::collections::BTreeMap;
@@ -29,6 +33,7 @@ use tokio::sync::watch;
 use faults::Faults;
 use journal::{Journal, Kind};
 use security::Security;
+use topics::Topics;
 use transactions::Transactions;
 
 /// The one node's id.
@@ -74,6 +79,7 @@ pub struct Broker {
     /// The cluster's id: 22 characters of base64, made once per data directory.
     pub cluster_id: String,
     pub journal: Journal,
+    pub topics: Topics,
     pub transactions: Transactions,
     pub security: Security,
     pub groups: groups::Groups,
@@ -157,6 +163,7 @@ impl Broker {
             cluster_id: cluster_id(&journal)?,
             groups: groups::Groups::open(&journal, now())?,
             transactions: Transactions::open(&journal)?,
+            topics: Topics::open(&settings.data, &journal, now())?,
             security: Security::open(&journal)?,
             settings,
             address,
