@@ -346,3 +346,354 @@ impl Transaction {
         idle && self.updated.saturating_add(after_ms) <= now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: i64 = 7;
+
+    /// Producer 7 in epoch 5, before that in epoch 4, with a transaction since 100 that may take 50 ms.
+    fn known(state: State) -> Transaction {
+        let ending = matches!(state, State::Ongoing | State::PrepareCommit | State::PrepareAbort);
+        let partitions = if ending { BTreeMap::from([("t".to_owned(), BTreeSet::from([0]))]) } else { BTreeMap::new() };
+        let started = if state == State::Empty { -1 } else { 100 };
+        Transaction { epoch: 5, last_epoch: 4, previous_id: ID, state, partitions, started, ..Transaction::new(ID, 50, 100) }
+    }
+
+    fn producer(epoch: i16) -> Producer {
+        Producer { id: ID, epoch }
+    }
+
+    fn told(step: Result<Step, ResponseError>) -> String {
+        match step {
+            Ok(Step::Stay) => "ok".to_owned(),
+            Ok(Step::To(next)) => {
+                let next_id = next.next_id.map_or(String::new(), |id| format!(" then {id}"));
+                format!(
+                    "{} {}.{} after {}.{}{next_id}",
+                    next.state.name(),
+                    next.producer_id,
+                    next.epoch,
+                    next.previous_id,
+                    next.last_epoch
+                )
+            }
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    fn row(state: &Transaction) -> String {
+        let fresh: Fresh<'_> = &mut || Ok(99);
+        let (t0, t1) = (Part::Partition("t", 0), Part::Partition("t", 1));
+        let current = producer(state.epoch);
+        let before = producer(state.epoch - 1);
+        let zombie = producer(state.epoch - 3);
+        let mut rows = vec![
+            ("init", told(init(Some(state), None, 60, 120, fresh))),
+            ("init, goes on", told(init(Some(state), Some(current), 60, 120, fresh))),
+            ("init, again", told(init(Some(state), Some(before), 60, 120, fresh))),
+            ("init, zombie", told(init(Some(state), Some(zombie), 60, 120, fresh))),
+            ("init, other id", told(init(Some(state), Some(Producer { id: 1, epoch: 0 }), 60, 120, fresh))),
+            ("add", told(state.add(current, &[t1.clone(), Part::Group("g")], 120))),
+            ("add, again", told(state.add(current, std::slice::from_ref(&t0), 120))),
+            ("add, zombie", told(state.add(before, std::slice::from_ref(&t0), 120))),
+            ("add, other id", told(state.add(Producer { id: 1, epoch: 5 }, std::slice::from_ref(&t0), 120))),
+            ("verify", told(state.verify(current, &t0).map(|()| Step::Stay))),
+            ("verify, not added", told(state.verify(current, &t1).map(|()| Step::Stay))),
+            ("verify, zombie", told(state.verify(before, &t0).map(|()| Step::Stay))),
+        ];
+        for (who, producer) in [("", current), (", before", before)] {
+            for (way, commit) in [("commit", true), ("abort", false)] {
+                rows.push((format!("{way} v1{who}").leak(), told(state.end(producer, commit, 120, fresh))));
+                rows.push((format!("{way} v2{who}").leak(), told(state.end_and_bump(producer, commit, 120, fresh))));
+            }
+        }
+        rows.push(("in time", state.timed_out(150, fresh).map_or("-".to_owned(), |it| told(it.map(Step::To)))));
+        rows.push(("late", state.timed_out(151, fresh).map_or("-".to_owned(), |it| told(it.map(Step::To)))));
+        rows.push(("idle", state.expired(1000, 1100).to_string()));
+        rows.into_iter().map(|(request, answer)| format!("{request:18} {answer}\n")).collect()
+    }
+
+    #[test]
+    fn an_unknown_id_gets_a_new_producer_id_in_any_case() {
+        let fresh: Fresh<'_> = &mut || Ok(99);
+        assert_eq!(told(init(None, None, 60, 120, fresh)), "Empty 99.0 after -1.-1");
+        assert_eq!(told(init(None, Some(producer(3)), 60, 120, fresh)), "Empty 99.0 after -1.-1");
+    }
+
+    #[test]
+    fn empty() {
+        insta::assert_snapshot!(row(&known(State::Empty)), @"
+        init               Empty 7.6 after 7.-1
+        init, goes on      Empty 7.6 after 7.5
+        init, again        Empty 7.5 after 7.4
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.5 after 7.4
+        add, again         Ongoing 7.5 after 7.4
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             TransactionAbortable
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          InvalidTxnState
+        commit v2          InvalidTxnState
+        abort v1           InvalidTxnState
+        abort v2           PrepareAbort 7.6 after 7.5
+        commit v1, before  ProducerFenced
+        commit v2, before  ProducerFenced
+        abort v1, before   ProducerFenced
+        abort v2, before   ProducerFenced
+        in time            -
+        late               -
+        idle               true
+        ");
+    }
+
+    #[test]
+    fn ongoing() {
+        insta::assert_snapshot!(row(&known(State::Ongoing)), @"
+        init               PrepareAbort 7.6 after 7.5
+        init, goes on      PrepareAbort 7.6 after 7.5
+        init, again        PrepareAbort 7.6 after 7.5
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.5 after 7.4
+        add, again         ok
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             ok
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          PrepareCommit 7.5 after 7.4
+        commit v2          PrepareCommit 7.6 after 7.5
+        abort v1           PrepareAbort 7.5 after 7.4
+        abort v2           PrepareAbort 7.6 after 7.5
+        commit v1, before  ProducerFenced
+        commit v2, before  ProducerFenced
+        abort v1, before   ProducerFenced
+        abort v2, before   ProducerFenced
+        in time            -
+        late               PrepareAbort 7.6 after 7.5
+        idle               false
+        ");
+    }
+
+    #[test]
+    fn prepare_commit() {
+        insta::assert_snapshot!(row(&known(State::PrepareCommit)), @"
+        init               ConcurrentTransactions
+        init, goes on      ConcurrentTransactions
+        init, again        ConcurrentTransactions
+        init, zombie       ConcurrentTransactions
+        init, other id     ProducerFenced
+        add                ConcurrentTransactions
+        add, again         ConcurrentTransactions
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             ConcurrentTransactions
+        verify, not added  ConcurrentTransactions
+        verify, zombie     ProducerFenced
+        commit v1          ConcurrentTransactions
+        commit v2          ProducerFenced
+        abort v1           InvalidTxnState
+        abort v2           ProducerFenced
+        commit v1, before  ProducerFenced
+        commit v2, before  ConcurrentTransactions
+        abort v1, before   ProducerFenced
+        abort v2, before   InvalidTxnState
+        in time            -
+        late               -
+        idle               false
+        ");
+    }
+
+    #[test]
+    fn prepare_abort() {
+        insta::assert_snapshot!(row(&known(State::PrepareAbort)), @"
+        init               ConcurrentTransactions
+        init, goes on      ConcurrentTransactions
+        init, again        ConcurrentTransactions
+        init, zombie       ConcurrentTransactions
+        init, other id     ProducerFenced
+        add                ConcurrentTransactions
+        add, again         ConcurrentTransactions
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             ConcurrentTransactions
+        verify, not added  ConcurrentTransactions
+        verify, zombie     ProducerFenced
+        commit v1          InvalidTxnState
+        commit v2          ProducerFenced
+        abort v1           ConcurrentTransactions
+        abort v2           ProducerFenced
+        commit v1, before  ProducerFenced
+        commit v2, before  InvalidTxnState
+        abort v1, before   ProducerFenced
+        abort v2, before   ConcurrentTransactions
+        in time            -
+        late               -
+        idle               false
+        ");
+    }
+
+    #[test]
+    fn complete_commit() {
+        insta::assert_snapshot!(row(&known(State::CompleteCommit)), @"
+        init               Empty 7.6 after 7.-1
+        init, goes on      Empty 7.6 after 7.5
+        init, again        Empty 7.5 after 7.4
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.5 after 7.4
+        add, again         Ongoing 7.5 after 7.4
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             TransactionAbortable
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          ok
+        commit v2          InvalidTxnState
+        abort v1           InvalidTxnState
+        abort v2           PrepareAbort 7.6 after 7.5
+        commit v1, before  ProducerFenced
+        commit v2, before  ok
+        abort v1, before   ProducerFenced
+        abort v2, before   InvalidTxnState
+        in time            -
+        late               -
+        idle               true
+        ");
+    }
+
+    #[test]
+    fn complete_abort() {
+        insta::assert_snapshot!(row(&known(State::CompleteAbort)), @"
+        init               Empty 7.6 after 7.-1
+        init, goes on      Empty 7.6 after 7.5
+        init, again        Empty 7.5 after 7.4
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.5 after 7.4
+        add, again         Ongoing 7.5 after 7.4
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             TransactionAbortable
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          InvalidTxnState
+        commit v2          InvalidTxnState
+        abort v1           ok
+        abort v2           PrepareAbort 7.6 after 7.5
+        commit v1, before  ProducerFenced
+        commit v2, before  InvalidTxnState
+        abort v1, before   ProducerFenced
+        abort v2, before   ok
+        in time            -
+        late               -
+        idle               true
+        ");
+    }
+
+    /// The last epoch that a producer gets.
+    fn last(state: State) -> Transaction {
+        Transaction { epoch: i16::MAX - 1, last_epoch: i16::MAX - 2, ..known(state) }
+    }
+
+    #[test]
+    fn the_last_epoch_of_an_idle_id() {
+        insta::assert_snapshot!(row(&last(State::CompleteCommit)), @"
+        init               Empty 99.0 after 7.-1
+        init, goes on      Empty 99.0 after 7.32766
+        init, again        Empty 7.32766 after 7.32765
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.32766 after 7.32765
+        add, again         Ongoing 7.32766 after 7.32765
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             TransactionAbortable
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          ok
+        commit v2          InvalidTxnState
+        abort v1           InvalidTxnState
+        abort v2           PrepareAbort 7.32767 after 7.32766 then 99
+        commit v1, before  ProducerFenced
+        commit v2, before  ok
+        abort v1, before   ProducerFenced
+        abort v2, before   InvalidTxnState
+        in time            -
+        late               -
+        idle               true
+        ");
+    }
+
+    #[test]
+    fn the_last_epoch_of_an_ongoing_transaction() {
+        insta::assert_snapshot!(row(&last(State::Ongoing)), @"
+        init               PrepareAbort 7.32767 after 7.32766 then 99
+        init, goes on      PrepareAbort 7.32767 after 7.32766 then 99
+        init, again        PrepareAbort 7.32767 after 7.32766 then 99
+        init, zombie       ProducerFenced
+        init, other id     ProducerFenced
+        add                Ongoing 7.32766 after 7.32765
+        add, again         ok
+        add, zombie        ProducerFenced
+        add, other id      InvalidProducerIdMapping
+        verify             ok
+        verify, not added  TransactionAbortable
+        verify, zombie     ProducerFenced
+        commit v1          PrepareCommit 7.32766 after 7.32765
+        commit v2          PrepareCommit 7.32767 after 7.32766 then 99
+        abort v1           PrepareAbort 7.32766 after 7.32765
+        abort v2           PrepareAbort 7.32767 after 7.32766 then 99
+        commit v1, before  ProducerFenced
+        commit v2, before  ProducerFenced
+        abort v1, before   ProducerFenced
+        abort v2, before   ProducerFenced
+        in time            -
+        late               PrepareAbort 7.32767 after 7.32766 then 99
+        idle               false
+        ");
+    }
+
+    #[test]
+    fn a_new_producer_id_takes_over_when_the_end_is_complete() {
+        let fresh: Fresh<'_> = &mut || Ok(99);
+        let ending = last(State::Ongoing).end_and_bump(producer(i16::MAX - 1), true, 120, fresh);
+        let Ok(Step::To(ending)) = ending else { panic!("{ending:?}") };
+        assert_eq!(ending.producer(), Producer { id: 99, epoch: 0 });
+        let complete = ending.completed(130);
+        assert_eq!(told(Ok(Step::To(complete.clone()))), "CompleteCommit 99.0 after 7.32766");
+        // The answer was lost: the same request is answered the same, as is InitProducerId after it.
+        assert_eq!(complete.end_and_bump(producer(i16::MAX - 1), true, 140, fresh), Ok(Step::Stay));
+        assert_eq!(complete.end_and_bump(producer(i16::MAX - 1), false, 140, fresh), Err(ResponseError::InvalidTxnState));
+        let again = init(Some(&complete), Some(producer(i16::MAX - 1)), 60, 140, fresh);
+        assert_eq!(told(again), "Empty 99.0 after 99.32766");
+    }
+
+    #[test]
+    fn what_takes_part_is_gone_when_the_end_is_complete() {
+        let complete = known(State::PrepareAbort).completed(130);
+        assert_eq!((complete.partitions.len(), complete.groups.len(), complete.updated), (0, 0, 130));
+        assert_eq!(told(Ok(Step::To(complete))), "CompleteAbort 7.5 after 7.4");
+    }
+
+    #[test]
+    fn a_transaction_begins_with_what_is_added_first() {
+        let begun = known(State::CompleteCommit).add(producer(5), &[Part::Partition("t", 1)], 500).unwrap();
+        let Step::To(begun) = begun else { panic!("{begun:?}") };
+        assert_eq!((begun.started, begun.updated), (500, 500));
+        let Step::To(more) = begun.add(producer(5), &[Part::Partition("t", 2)], 600).unwrap() else { panic!() };
+        assert_eq!((more.started, more.updated, more.partitions["t"].len()), (500, 600, 2));
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_had_changes_nothing() {
+        let fresh: Fresh<'_> = &mut || Err(ResponseError::CoordinatorNotAvailable);
+        assert_eq!(told(init(None, None, 60, 120, fresh)), "CoordinatorNotAvailable");
+        assert_eq!(told(init(Some(&last(State::Empty)), None, 60, 120, fresh)), "CoordinatorNotAvailable");
+    }
+}

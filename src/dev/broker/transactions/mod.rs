@@ -258,8 +258,7 @@ impl Transactions {
     /// The state of one transactional id.
     pub fn get(&self, id: &str) -> Option<Transaction> {
         let slot = locked(&self.slots).get(id).cloned()?;
-        let state = locked(&slot).clone();
-        state
+        locked(&slot).clone()
     }
 
     fn all(&self) -> Vec<(String, Slot)> {
