@@ -77,6 +77,7 @@ served! {
     EndTxn 0..=5 EndTxnRequest => transactions::end_txn;
     DescribeTransactions 0..=0 DescribeTransactionsRequest => transactions::describe_transactions;
     ListTransactions 0..=2 ListTransactionsRequest => transactions::list_transactions;
+    WriteTxnMarkers 1..=1 WriteTxnMarkersRequest => transactions::write_txn_markers;
 
     // administration
 

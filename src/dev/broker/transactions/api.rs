@@ -9,10 +9,15 @@ use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnT
 use kafka_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
 };
+use kafka_protocol::messages::write_txn_markers_request::WritableTxnMarker;
+use kafka_protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
     DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
     InitProducerIdResponse, ListTransactionsRequest, ListTransactionsResponse, TopicName, TransactionalId,
+    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 use kafka_protocol::messages::{describe_transactions_response as described, list_transactions_response as listed};
 use kafka_protocol::protocol::StrBytes;
@@ -20,8 +25,8 @@ use regex::RegexBuilder;
 
 use super::super::journal::Change;
 use super::super::{Broker, Call};
-use super::World;
 use super::machine::{NO_EPOCH, NO_ID, Part, Producer, State, Transaction};
+use super::{COORDINATOR_EPOCH, World};
 
 /// The partitions of `__consumer_offsets` in Kafka: a group that takes part in a transaction is shown as one of them.
 const OFFSETS_PARTITIONS: i32 = 50;
@@ -37,13 +42,32 @@ impl World for Broker {
         self.journal.write(changes)
     }
 
-    fn end_partition(&self, _topic: &str, _index: i32, _producer: Producer, _commit: bool) -> Result<(), ResponseError> {
-        Ok(())
+    fn end_partition(&self, topic: &str, index: i32, producer: Producer, commit: bool) -> Result<(), ResponseError> {
+        match mark(self, topic, index, producer, COORDINATOR_EPOCH, commit) {
+            // The topic was deleted, and the transaction's records with it.
+            Err(ResponseError::UnknownTopicOrPartition) => Ok(()),
+            // Somebody ended the transaction there by hand (kafka-transactions abort), as a later producer or coordinator:
+            // no marker of ours will be taken any more, and none is needed.
+            Err(ResponseError::InvalidProducerEpoch | ResponseError::TransactionCoordinatorFenced) => Ok(()),
+            other => other,
+        }
     }
 
     fn end_groups(&self, groups: &[String], producer: Producer, commit: bool) -> io::Result<()> {
         self.groups.end_transaction(self, producer.id, producer.epoch, groups, commit)
     }
+}
+
+fn mark(
+    broker: &Broker,
+    topic: &str,
+    index: i32,
+    producer: Producer,
+    coordinator_epoch: i32,
+    commit: bool,
+) -> Result<(), ResponseError> {
+    let partition = broker.topics.partition(topic, index).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    partition.end_transaction(producer.id, producer.epoch, coordinator_epoch, commit, broker.now())
 }
 
 fn config(broker: &Broker, key: &str, default: i64) -> i64 {
@@ -110,7 +134,8 @@ pub async fn add_partitions_to_txn(
     request: AddPartitionsToTxnRequest,
 ) -> AddPartitionsToTxnResponse {
     let topics = &request.v3_and_below_topics;
-    let unknown: BTreeSet<(&str, i32)> = parts(topics).filter(|(topic, index)| !exists(broker, topic, *index)).collect();
+    let unknown: BTreeSet<(&str, i32)> =
+        parts(topics).filter(|(topic, index)| broker.topics.partition(topic, *index).is_none()).collect();
     let refusal = if unknown.is_empty() {
         let producer = Producer { id: request.v3_and_below_producer_id.0, epoch: request.v3_and_below_producer_epoch };
         let parts: Vec<_> = parts(topics).map(|(topic, index)| Part::Partition(topic, index)).collect();
@@ -137,10 +162,6 @@ fn parts(topics: &[AddPartitionsToTxnTopic]) -> impl Iterator<Item = (&str, i32)
     topics.iter().flat_map(|topic| topic.partitions.iter().map(|index| (topic.name.as_str(), *index)))
 }
 
-fn exists(_broker: &Broker, _topic: &str, index: i32) -> bool {
-    index >= 0
-}
-
 fn transactional(id: &TransactionalId) -> Result<&str, ResponseError> {
     if id.is_empty() { Err(ResponseError::InvalidRequest) } else { Ok(id.as_str()) }
 }
@@ -164,6 +185,24 @@ pub async fn end_txn(broker: &Arc<Broker>, call: &Call, request: EndTxnRequest) 
         Err(error) => (fenced(error, call.version >= 2).code(), Producer { id: NO_ID, epoch: NO_EPOCH }),
     };
     EndTxnResponse::default().with_error_code(code).with_producer_id(next.id.into()).with_producer_epoch(next.epoch)
+}
+
+/// WriteTxnMarkers 1: the markers that coordinators send to partitions. Admin clients send one to end a transaction that hangs
+/// in a partition because its coordinator does not know of it (KIP-664); the coordinator is not asked.
+pub async fn write_txn_markers(broker: &Arc<Broker>, _: &Call, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let marked = |marker: WritableTxnMarker| {
+        let producer = Producer { id: marker.producer_id.0, epoch: marker.producer_epoch };
+        let partition = |topic: &str, index: i32| {
+            let marked = mark(broker, topic, index, producer, marker.coordinator_epoch, marker.transaction_result);
+            WritableTxnMarkerPartitionResult::default().with_partition_index(index).with_error_code(code(marked))
+        };
+        let topics = marker.topics.iter().map(|topic| {
+            let partitions = topic.partition_indexes.iter().map(|index| partition(&topic.name, *index));
+            WritableTxnMarkerTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        });
+        WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics.collect())
+    };
+    WriteTxnMarkersResponse::default().with_markers(request.markers.into_iter().map(marked).collect())
 }
 
 /// DescribeTransactions 0 (KIP-664).

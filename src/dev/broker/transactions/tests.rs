@@ -104,7 +104,8 @@ impl World for Disk {
 
 /// Committed values of a log, in order, and how many values are neither committed nor aborted.
 fn committed(log: &[Entry]) -> (Vec<u32>, usize) {
-    let (mut committed, mut open): (Vec<(usize, u32)>, Vec<(usize, i64, u32)>) = (Vec::new(), Vec::new());
+    let mut committed: Vec<(usize, u32)> = Vec::new();
+    let mut open: Vec<(usize, i64, u32)> = Vec::new();
     for (at, entry) in log.iter().enumerate() {
         match entry {
             Entry::Value(producer, value) => open.push((at, producer.id, *value)),
