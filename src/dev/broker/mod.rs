@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod compression;
+pub mod configs;
 pub mod data;
 pub mod dispatch;
 pub mod faults;
@@ -30,6 +31,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use configs::Configs;
 use faults::Faults;
 use journal::{Journal, Kind};
 use security::Security;
@@ -79,6 +81,7 @@ pub struct Broker {
     /// The cluster's id: 22 characters of base64, made once per data directory.
     pub cluster_id: String,
     pub journal: Journal,
+    pub configs: Configs,
     pub topics: Topics,
     pub transactions: Transactions,
     pub security: Security,
@@ -159,11 +162,13 @@ impl Broker {
     fn open(settings: Settings, address: SocketAddr, leaving: watch::Receiver<bool>) -> io::Result<Broker> {
         std::fs::create_dir_all(&settings.data)?;
         let journal = Journal::open(&settings.data.join("journal"))?;
+        let configs = Configs::open(&settings, address, &journal)?;
         Ok(Broker {
             cluster_id: cluster_id(&journal)?,
             groups: groups::Groups::open(&journal, now())?,
             transactions: Transactions::open(&journal)?,
-            topics: Topics::open(&settings.data, &journal, now())?,
+            topics: Topics::open(&settings.data, &journal, |topic| configs.topic(topic), now())?,
+            configs,
             security: Security::open(&journal)?,
             settings,
             address,

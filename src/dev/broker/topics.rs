@@ -54,7 +54,7 @@ pub struct NewTopic {
 }
 
 /// What a topic's configs mean for its records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicConfig {
     pub log: super::log::Config,
     /// `max.message.bytes`
@@ -67,6 +67,8 @@ pub struct TopicConfig {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`
     pub after_max_ms: i64,
+    /// `min.insync.replicas`: more than one, and `acks=all` cannot be served.
+    pub min_insync_replicas: i32,
 }
 
 impl Default for TopicConfig {
@@ -78,6 +80,7 @@ impl Default for TopicConfig {
             log_append_time: false,
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
+            min_insync_replicas: 1,
         }
     }
 }
@@ -127,13 +130,18 @@ impl Topics {
     ///
     /// # Errors
     /// A log cannot be read or written.
-    pub(super) fn open(data: &Path, journal: &Journal, now: i64) -> io::Result<Topics> {
+    pub(super) fn open(
+        data: &Path,
+        journal: &Journal,
+        config: impl Fn(&str) -> Arc<TopicConfig>,
+        now: i64,
+    ) -> io::Result<Topics> {
         let logs = data.join("logs");
         std::fs::create_dir_all(&logs)?;
         let starts: HashMap<String, i64> = journal.read(Kind::LogStart)?.into_iter().collect();
         let mut known = Known::default();
         for (name, entry) in journal.read::<Entry>(Kind::Topic)? {
-            let config = Arc::new(TopicConfig::default());
+            let config = config(&name);
             let id = Uuid::parse_str(&entry.id).map_err(io::Error::other)?;
             let open = |index| {
                 let start = starts.get(&log_start_key(id, index)).copied().unwrap_or(0);
@@ -198,12 +206,10 @@ impl Topics {
         let _changing = self.changing();
         self.check(&new.name, new.partitions).map_err(|(error, _)| error)?;
         let id = Uuid::new_v4();
-        let config = Arc::new(TopicConfig::default());
+        let config = broker.configs.topic_with(&new.configs);
         let made = self.make(broker, &new.name, id, 0..new.partitions, &config).and_then(|partitions| {
             let mut changes = vec![Change::put(Kind::Topic, &new.name, &Entry::new(id, new.partitions))?];
-            if !new.configs.is_empty() {
-                changes.push(Change::put(Kind::Config, format!("topic/{}", new.name), &new.configs)?);
-            }
+            changes.extend(broker.configs.topic_changes(&new.name, &new.configs)?);
             broker.journal.write(&changes)?;
             Ok(partitions)
         });
@@ -227,7 +233,7 @@ impl Topics {
         if total <= before || total.saturating_sub(before) > MOST {
             return Err(ResponseError::InvalidPartitions);
         }
-        let config = Arc::new(TopicConfig::default());
+        let config = broker.configs.topic(name);
         let made = self.make(broker, name, topic.id, before..total, &config).and_then(|partitions| {
             broker.journal.write(&[Change::put(Kind::Topic, name, &Entry::new(topic.id, total))?])?;
             Ok(partitions)
@@ -245,7 +251,7 @@ impl Topics {
         let _changing = self.changing();
         let topic = self.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let mut changes = vec![Change::remove(Kind::Topic, name)];
-        changes.push(Change::remove(Kind::Config, format!("topic/{name}")));
+        changes.extend(broker.configs.topic_removal(name));
         changes.extend((0..topic.count()).map(|index| Change::remove(Kind::LogStart, log_start_key(topic.id, index))));
         broker.journal.write(&changes).map_err(|_| ResponseError::KafkaStorageError)?;
         self.known_mut().remove(&topic);
@@ -256,9 +262,9 @@ impl Topics {
     }
 
     /// Hands each topic its configs anew, after configs changed.
-    pub fn reconfigure(&self, _broker: &Broker) {
+    pub fn reconfigure(&self, broker: &Broker) {
         for topic in self.list() {
-            let config = Arc::new(TopicConfig::default());
+            let config = broker.configs.topic(&topic.name);
             topic.partitions().iter().for_each(|partition| partition.reconfigure(config.clone()));
         }
     }
