@@ -1,7 +1,7 @@
-//! Plan and apply on real servers, which `MESH_BOOTSTRAP` and `MESH_REGISTRY` name. Every test has names of its own, its
-//! own catalog topic included, and takes away what it made.
+//! Plan and apply on the dev servers, or on those that `MESH_BOOTSTRAP` and `MESH_REGISTRY` name. Every test has names of its
+//! own, its own catalog topic included, and takes away what it made.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says so when it fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,9 @@ use mesh::model::{Environment, Mesh, Texts};
 use mesh::plan::{self, Bound, Desired, Options, OwnTopics, Plan};
 use mesh::registry::Registry;
 use mesh::report;
+use servers::servers;
+
+mod servers;
 
 /// The servers, and names that nobody else has.
 struct Stage {
@@ -24,19 +27,14 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None` without servers, which is said.
-    fn new(test: &str) -> Option<Stage> {
-        let (Ok(bootstrap), Ok(url)) = (std::env::var("MESH_BOOTSTRAP"), std::env::var("MESH_REGISTRY")) else {
-            println!("{test}: not run, since MESH_BOOTSTRAP and MESH_REGISTRY name no servers");
-            return None;
-        };
+    fn new() -> Stage {
         let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
         let prefix = format!("t{}-{unique}", std::process::id());
         let mut environment = Environment::local();
-        environment.kafka.bootstrap = bootstrap;
-        environment.registry.url = url;
+        environment.kafka.bootstrap.clone_from(&servers().bootstrap);
+        environment.registry.url.clone_from(&servers().registry);
         let own = OwnTopics { catalog: format!("{prefix}._mesh"), progress: format!("{prefix}._mesh.progress") };
-        Some(Stage { prefix, folder: tempfile::tempdir().unwrap(), environment, own })
+        Stage { prefix, folder: tempfile::tempdir().unwrap(), environment, own }
     }
 
     fn topic(&self, name: &str) -> String {
@@ -140,7 +138,7 @@ fn done(outcome: &Outcome) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_applied_is_there_and_a_second_plan_is_empty() {
-    let Some(stage) = Stage::new("applied") else { return };
+    let stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 3, config: {retention.ms: -1, cleanup.policy: compact}");
     let mut live = stage.live().await;
     let first = stage.plan(&mut live).await;
@@ -171,7 +169,7 @@ async fn what_is_applied_is_there_and_a_second_plan_is_empty() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_touches_only_what_is_ours() {
-    let Some(stage) = Stage::new("change") else { return };
+    let stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1, config: {min.compaction.lag.ms: 1000}");
     let mut live = stage.live().await;
     done(&stage.apply(&mut live).await);
@@ -215,7 +213,7 @@ Plan: 0 to create, 3 to change, 0 to delete.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_cluster_would_refuse_is_blocked() {
-    let Some(stage) = Stage::new("refused") else { return };
+    let stage = Stage::new();
     let strange = NewTopic { name: stage.topic("big"), partitions: 1, replication: None, config: Default::default() };
     stage.admin().await.create_topics(&[strange], false).await.unwrap();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1, config: {retention.ms: soon}");
@@ -243,7 +241,7 @@ Plan: 2 to create, 0 to change, 0 to delete, 2 blocked.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incompatible_schema_is_blocked_with_reasons() {
-    let Some(stage) = Stage::new("incompatible") else { return };
+    let stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1");
     let mut live = stage.live().await;
     done(&stage.apply(&mut live).await);
@@ -269,7 +267,7 @@ Plan: 0 to create, 0 to change, 0 to delete, 2 blocked.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newer_of_two_applies_has_the_lease() {
-    let Some(stage) = Stage::new("lease") else { return };
+    let stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1");
     let (mut first, mut second) = (stage.live().await, stage.live().await);
     let plan = stage.plan(&mut first).await;
@@ -291,7 +289,7 @@ async fn the_newer_of_two_applies_has_the_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_apply_has_made_is_known_again() {
-    let Some(stage) = Stage::new("killed") else { return };
+    let stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1, config: {segment.ms: 600000}");
     let mut live = stage.live().await;
     let plan = stage.plan(&mut live).await;
@@ -313,7 +311,7 @@ async fn what_a_killed_apply_has_made_is_known_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn products_that_vanished_are_pruned_when_all_allow_it() {
-    let Some(mut stage) = Stage::new("pruned") else { return };
+    let mut stage = Stage::new();
     stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1");
     let mut live = stage.live().await;
     done(&stage.apply(&mut live).await);

@@ -1,6 +1,5 @@
-//! The door to Kafka, tried on a real broker: `eval "$(tests/stack/stack start target/servers)"`, then `cargo test`.
-//!
-//! Without `MESH_BOOTSTRAP` each test says so and checks nothing. Every test has topics of its own and deletes them.
+//! The door to Kafka, tried on the dev broker, or on the one that `MESH_BOOTSTRAP` names. Every test has topics of its own
+//! and deletes them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
 
 use std::collections::BTreeMap;
@@ -18,6 +17,9 @@ use mesh::kafka::consumer::{End, Reader};
 use mesh::kafka::producer::{Header, Outcome, Transactional};
 use mesh::kafka::{Admin, Kind};
 use mesh::model::environment::Kafka;
+use servers::servers;
+
+mod servers;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -29,17 +31,11 @@ struct Broker {
 }
 
 impl Broker {
-    /// `None`, and a line that says why, without a broker.
-    async fn connect(test: &str) -> Option<Broker> {
-        let Ok(bootstrap) = std::env::var("MESH_BOOTSTRAP") else {
-            say(format_args!(
-                "{test}: NOT CHECKED, it needs a Kafka broker in MESH_BOOTSTRAP: eval \"$(tests/stack/stack start target/servers)\""
-            ));
-            return None;
-        };
+    async fn connect() -> Broker {
+        let bootstrap = servers().bootstrap.clone();
         let kafka = Kafka { bootstrap, security: None };
         let admin = Admin::connect(&kafka, Path::new("."), DEADLINE).await.expect("a broker");
-        Some(Broker { kafka, admin, topics: Vec::new() })
+        Broker { kafka, admin, topics: Vec::new() }
     }
 
     /// A topic of the test's own, there to be used.
@@ -118,7 +114,7 @@ fn values(records: &[Row]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_is_created_described_altered_and_altered_back() {
-    let Some(mut broker) = Broker::connect("a_topic_is_created_described_altered_and_altered_back").await else { return };
+    let mut broker = Broker::connect().await;
     let cluster = broker.admin.cluster().await.unwrap();
     assert!(!cluster.id.is_empty() && !cluster.brokers.is_empty(), "{cluster:?}");
 
@@ -165,7 +161,7 @@ async fn await_state(broker: &Broker, topic: &str, condition: impl Fn(&TopicStat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_refuses_comes_with_its_words() {
-    let Some(mut broker) = Broker::connect("what_the_broker_refuses_comes_with_its_words").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(2, &[]).await;
     let set = |key: &str, value: &str| vec![ConfigOp::Set(key.into(), value.into())];
     let refused = broker.admin.alter_configs(&[(topic.clone(), set("no.such.config", "1"))], false).await.unwrap();
@@ -198,7 +194,7 @@ async fn what_the_broker_refuses_comes_with_its_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn absent_topics_are_left_out_and_deleted_ones_vanish() {
-    let Some(mut broker) = Broker::connect("absent_topics_are_left_out_and_deleted_ones_vanish").await else { return };
+    let mut broker = Broker::connect().await;
     let (first, absent) = (broker.topic(1, &[]).await, unique("absent"));
     let seen = broker.admin.describe_topics(&[absent.clone(), first.clone()]).await.unwrap();
     assert_eq!(seen.keys().collect::<Vec<_>>(), [&first]);
@@ -217,7 +213,7 @@ async fn absent_topics_are_left_out_and_deleted_ones_vanish() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acls_come_back_as_they_were_made_and_go() {
-    let Some(broker) = Broker::connect("acls_come_back_as_they_were_made_and_go").await else { return };
+    let broker = Broker::connect().await;
     let principal = format!("User:{}", unique("user"));
     let filter = AclFilter { principal: Some(principal.clone()), ..AclFilter::default() };
     match broker.admin.describe_acls(&filter).await {
@@ -274,7 +270,7 @@ async fn await_acls(broker: &Broker, filter: &AclFilter, wanted: &[Acl]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_committed_is_read_and_the_end_says_so() {
-    let Some(mut broker) = Broker::connect("only_what_was_committed_is_read_and_the_end_says_so").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(1, &[]).await;
     let mut writer = broker.writer(&unique("id"));
     let write = |writer: &mut Transactional, value: &str| {
@@ -321,7 +317,7 @@ async fn only_what_was_committed_is_read_and_the_end_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_is_fenced_and_what_it_wrote_is_not_seen() {
-    let Some(mut broker) = Broker::connect("a_zombie_is_fenced_and_what_it_wrote_is_not_seen").await else { return };
+    let mut broker = Broker::connect().await;
     let (topic, id) = (broker.topic(1, &[]).await, unique("id"));
     let mut zombie = broker.writer(&id);
     assert_eq!(zombie.begin(), Outcome::Done);
@@ -349,7 +345,7 @@ async fn a_zombie_is_fenced_and_what_it_wrote_is_not_seen() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
-    let Some(mut broker) = Broker::connect("offsets_are_committed_with_the_transaction_or_not_at_all").await else { return };
+    let mut broker = Broker::connect().await;
     let (topic, group) = (broker.topic(2, &[]).await, unique("group"));
     let partitions = [(topic.clone(), 0), (topic.clone(), 1)];
     let reader = broker.reader(&group);
@@ -372,7 +368,7 @@ async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_topics_are_read_at_once_and_moved_about_in() {
-    let Some(mut broker) = Broker::connect("several_topics_are_read_at_once_and_moved_about_in").await else { return };
+    let mut broker = Broker::connect().await;
     let topics = [broker.topic(2, &[]).await, broker.topic(1, &[]).await];
     let mut writer = broker.writer(&unique("id"));
     assert_eq!(writer.begin(), Outcome::Done);
@@ -415,7 +411,7 @@ async fn several_topics_are_read_at_once_and_moved_about_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_partition_is_silent_and_goes_on_where_it_was() {
-    let Some(mut broker) = Broker::connect("a_paused_partition_is_silent_and_goes_on_where_it_was").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(2, &[]).await;
     let mut writer = broker.writer(&unique("id"));
     assert_eq!(writer.begin(), Outcome::Done);
@@ -454,7 +450,7 @@ async fn a_paused_partition_is_silent_and_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_that_is_gone_is_an_error_and_no_jump() {
-    let Some(mut broker) = Broker::connect("an_offset_that_is_gone_is_an_error_and_no_jump").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(1, &[]).await;
     let mut reader = broker.reader("edge");
     reader.assign(std::slice::from_ref(&topic), &[(0, 0, 1000)]).unwrap();
@@ -471,7 +467,7 @@ async fn an_offset_that_is_gone_is_an_error_and_no_jump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_records_takes_no_longer_than_they_take() {
-    let Some(mut broker) = Broker::connect("waiting_for_records_takes_no_longer_than_they_take").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(1, &[]).await;
     let mut reader = broker.reader("edge");
     reader.assign(std::slice::from_ref(&topic), &[(0, 0, 0)]).unwrap();
@@ -493,7 +489,7 @@ async fn waiting_for_records_takes_no_longer_than_they_take() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_partition_or_topic_is_told_at_commit() {
-    let Some(mut broker) = Broker::connect("a_bad_partition_or_topic_is_told_at_commit").await else { return };
+    let mut broker = Broker::connect().await;
     let topic = broker.topic(1, &[]).await;
     let mut writer = broker.writer(&unique("id"));
     assert_eq!(writer.begin(), Outcome::Done);
@@ -513,9 +509,7 @@ async fn a_bad_partition_or_topic_is_told_at_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_in_doubt_and_its_successor_knows() {
-    let Some(mut broker) = Broker::connect("a_commit_whose_answer_is_lost_is_in_doubt_and_its_successor_knows").await else {
-        return;
-    };
+    let mut broker = Broker::connect().await;
     let (topic, id) = (broker.topic(1, &[]).await, unique("id"));
     let proxy = Proxy::before(&broker.kafka.bootstrap);
     let behind = Kafka { bootstrap: proxy.address.clone(), security: None };

@@ -1,13 +1,10 @@
-//! Runs on real servers: `eval "$(tests/stack/stack start target/servers)"`, then `cargo test --test run`.
-//!
-//! Without `MESH_BOOTSTRAP` and `MESH_REGISTRY` each test says so and checks nothing. Every test has products, topics and
+//! Runs on the dev servers, or on those that `MESH_BOOTSTRAP` and `MESH_REGISTRY` name. Every test has products, topics and
 //! subjects of its own, and deletes them.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::type_complexity,
     reason = "a test ends where it is wrong"
 )]
@@ -27,6 +24,9 @@ use mesh::model::environment::{Kafka, Registry as RegistryAddress};
 use mesh::model::product::Format;
 use mesh::registry::Registry;
 use serde_json::{Value, json};
+use servers::servers;
+
+mod servers;
 
 static APPLIES: Mutex<()> = Mutex::new(());
 
@@ -42,14 +42,8 @@ struct Project {
 }
 
 impl Project {
-    /// `None`, and a line that says why, without servers.
-    fn new(test: &str) -> Option<Project> {
-        let (Ok(bootstrap), Ok(registry)) = (std::env::var("MESH_BOOTSTRAP"), std::env::var("MESH_REGISTRY")) else {
-            eprintln!(
-                "{test}: NOT CHECKED, it needs MESH_BOOTSTRAP and MESH_REGISTRY: eval \"$(tests/stack/stack start target/servers)\""
-            );
-            return None;
-        };
+    fn new() -> Project {
+        let (bootstrap, registry) = (servers().bootstrap.clone(), servers().registry.clone());
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("products")).unwrap();
         // What makes it the root of a project.
@@ -57,7 +51,7 @@ impl Project {
         let suffix =
             folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        Some(Project { kafka: Kafka { bootstrap, security: None }, registry, runtime, folder, suffix })
+        Project { kafka: Kafka { bootstrap, security: None }, registry, runtime, folder, suffix }
     }
 
     /// Writes a file of the project; `SUFFIX` in it becomes what makes the test's names unique.
@@ -204,7 +198,7 @@ const READINGS_SCHEMA: &str = r#"{"$schema": "http://json-schema.org/draft-07/sc
 
 #[test]
 fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
-    let Some(project) = Project::new("what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on") else { return };
+    let project = Project::new();
     project.file("products/readings.yaml", READINGS);
     project.file("schemas/readings.json", READINGS_SCHEMA);
     project.works(&["apply", "-f", "products", "--yes"]);
@@ -259,7 +253,7 @@ fn what_cannot_be_read_is_put_aside_untouched_and_the_rest_goes_on() {
 
 #[test]
 fn a_bad_record_stops_the_derivation_where_the_manifest_says_so() {
-    let Some(project) = Project::new("a_bad_record_stops_the_derivation_where_the_manifest_says_so") else { return };
+    let project = Project::new();
     project.file("products/readings.yaml", &format!("{READINGS}    on_bad_record: stop\n"));
     project.file("schemas/readings.json", READINGS_SCHEMA);
     project.works(&["apply", "-f", "products", "--yes"]);
@@ -273,7 +267,7 @@ fn a_bad_record_stops_the_derivation_where_the_manifest_says_so() {
 
 #[test]
 fn a_run_before_an_apply_says_what_is_missing() {
-    let Some(project) = Project::new("a_run_before_an_apply_says_what_is_missing") else { return };
+    let project = Project::new();
     project.file("products/readings.yaml", READINGS);
     project.file("schemas/readings.json", READINGS_SCHEMA);
     let output = project.mesh(&["run", "-f", "products", "--until-idle"]);
@@ -288,7 +282,7 @@ fn a_run_before_an_apply_says_what_is_missing() {
 /// The same join as customers-enriched, in Avro from end to end; the result is the shared oracle's.
 #[test]
 fn avro_gives_what_json_gives() {
-    let Some(project) = Project::new("avro_gives_what_json_gives") else { return };
+    let project = Project::new();
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let twin = here.join("tests/manifest/avro-twin");
     for entry in std::fs::read_dir(&twin).unwrap() {
