@@ -9,7 +9,9 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
 use super::data::metadata;
-use super::faults::{self, Effect};
+use super::faults::Effect;
+use super::refusals::refused;
+use super::security::guard::{self, Verdict};
 use super::security::{acls, quotas, sasl, scram};
 use super::transactions::api as transactions;
 use super::{Broker, Call, Session, groups, layout};
@@ -37,10 +39,16 @@ macro_rules! served {
             let Received { api, correlation, body } = request;
             match api {
                 $(ApiKey::$api => {
-                    let request: $request = decode(body, call.version)?;
-                    let response = match refusal {
-                        Some(code) => *faults::refused(&request, code)?.downcast().ok()?,
-                        None => Box::pin($serve(broker, call, request)).await,
+                    let mut request: $request = decode(body, call.version)?;
+                    let verdict = refusal.map_or_else(|| guard::judge(broker, &call.session, &mut request), Verdict::Refuse);
+                    let response = match verdict {
+                        Verdict::Refuse(code) => *refused(&request, code)?.downcast().ok()?,
+                        Verdict::Pass => Box::pin($serve(broker, call, request)).await,
+                        Verdict::Partly(merge) => {
+                            let mut response = Box::pin($serve(broker, call, request)).await;
+                            merge(&mut response);
+                            response
+                        }
                     };
                     encode::<$request>(&response, call.version, correlation)
                 })*

@@ -3,16 +3,16 @@
 //! A fault names an API and says how often it strikes: by count, or by probability from a seed, so that a failing test can
 //! be run again as it was.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::*;
+use kafka_protocol::messages::ApiKey;
 use serde::Deserialize;
 
 use super::dispatch::SERVED;
+use super::refusals::REFUSABLE;
 
 /// What a fault does to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ fn fault(written: &Written) -> Result<Fault, String> {
         (None, None, Some(Moment::After)) => Effect::DropAfter,
         _ => return Err("say one of delay_ms: 200, error: NOT_COORDINATOR, drop: before, drop: after".into()),
     };
-    if matches!(effect, Effect::Error(_)) && !ERRORS.contains(&api) {
+    if matches!(effect, Effect::Error(_)) && !REFUSABLE.contains(&api) {
         return Err("answers of this API can't be made up; delay_ms and drop work for every API".into());
     }
     let probability = written.probability.unwrap_or(1.0);
@@ -189,159 +189,6 @@ fn error_code(name: &str) -> Result<i16, String> {
     let plain = name.replace('_', "").to_lowercase();
     let of = |code: &i16| ResponseError::try_from_code(*code).is_some_and(|error| error.to_string().to_lowercase() == plain);
     (-1..200).find(of).ok_or_else(|| format!("Kafka has no error {name}; names are such as NOT_COORDINATOR"))
-}
-
-/// Lists the APIs whose answers can be made up, and makes them: those with one code for all, and those with a code for each
-/// thing that the request names.
-macro_rules! answers {
-    (whole: $($api:ident $request:ident $response:ident),* ; each: $($each:ident $asked:ident => $answer:expr),* $(,)?) => {
-        /// The APIs whose answers can be made up.
-        const ERRORS: &[ApiKey] = &[$(ApiKey::$api,)* $(ApiKey::$each),*];
-
-        /// The answer to `request` that says nothing but `code`.
-        pub(super) fn refused(request: &dyn Any, code: i16) -> Option<Box<dyn Any + Send>> {
-            $(if request.is::<$request>() {
-                return Some(Box::new($response::default().with_error_code(code)));
-            })*
-            $(if let Some(request) = request.downcast_ref::<$asked>() {
-                let answer: fn(&$asked, i16) -> Box<dyn Any + Send> = $answer;
-                return Some(answer(request, code));
-            })*
-            None
-        }
-    };
-}
-
-answers! {
-    whole:
-        AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse,
-        ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse,
-        DescribeAcls DescribeAclsRequest DescribeAclsResponse,
-        DescribeCluster DescribeClusterRequest DescribeClusterResponse,
-        EndTxn EndTxnRequest EndTxnResponse,
-        Fetch FetchRequest FetchResponse,
-        FindCoordinator FindCoordinatorRequest FindCoordinatorResponse,
-        Heartbeat HeartbeatRequest HeartbeatResponse,
-        InitProducerId InitProducerIdRequest InitProducerIdResponse,
-        JoinGroup JoinGroupRequest JoinGroupResponse,
-        LeaveGroup LeaveGroupRequest LeaveGroupResponse,
-        ListGroups ListGroupsRequest ListGroupsResponse,
-        SyncGroup SyncGroupRequest SyncGroupResponse;
-    each:
-        AddPartitionsToTxn AddPartitionsToTxnRequest => add_partitions_to_txn,
-        CreateAcls CreateAclsRequest => create_acls,
-        CreatePartitions CreatePartitionsRequest => create_partitions,
-        CreateTopics CreateTopicsRequest => create_topics,
-        DeleteAcls DeleteAclsRequest => delete_acls,
-        DeleteTopics DeleteTopicsRequest => delete_topics,
-        IncrementalAlterConfigs IncrementalAlterConfigsRequest => incremental_alter_configs,
-        ListOffsets ListOffsetsRequest => list_offsets,
-        OffsetCommit OffsetCommitRequest => offset_commit,
-        Produce ProduceRequest => produce,
-        TxnOffsetCommit TxnOffsetCommitRequest => txn_offset_commit,
-}
-
-type Boxed = Box<dyn Any + Send>;
-
-fn produce(request: &ProduceRequest, code: i16) -> Boxed {
-    use produce_response::{PartitionProduceResponse, TopicProduceResponse};
-    let partition = |index: i32| PartitionProduceResponse::default().with_index(index).with_error_code(code).with_base_offset(-1);
-    let topic = |topic: &produce_request::TopicProduceData| {
-        let partitions = topic.partition_data.iter().map(|of| partition(of.index)).collect();
-        let answer = TopicProduceResponse::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
-        answer.with_partition_responses(partitions)
-    };
-    Box::new(ProduceResponse::default().with_responses(request.topic_data.iter().map(topic).collect()))
-}
-
-fn list_offsets(request: &ListOffsetsRequest, code: i16) -> Boxed {
-    use list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-    let partition = |index: i32| ListOffsetsPartitionResponse::default().with_partition_index(index).with_error_code(code);
-    let topic = |topic: &list_offsets_request::ListOffsetsTopic| {
-        let partitions = topic.partitions.iter().map(|of| partition(of.partition_index)).collect();
-        ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
-    };
-    Box::new(ListOffsetsResponse::default().with_topics(request.topics.iter().map(topic).collect()))
-}
-
-fn offset_commit(request: &OffsetCommitRequest, code: i16) -> Boxed {
-    use offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-    let partition = |index: i32| OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code);
-    let topic = |topic: &offset_commit_request::OffsetCommitRequestTopic| {
-        let partitions = topic.partitions.iter().map(|of| partition(of.partition_index)).collect();
-        let answer = OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
-        answer.with_partitions(partitions)
-    };
-    Box::new(OffsetCommitResponse::default().with_topics(request.topics.iter().map(topic).collect()))
-}
-
-fn txn_offset_commit(request: &TxnOffsetCommitRequest, code: i16) -> Boxed {
-    use txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
-    let partition = |index: i32| TxnOffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code);
-    let topic = |topic: &txn_offset_commit_request::TxnOffsetCommitRequestTopic| {
-        let partitions = topic.partitions.iter().map(|of| partition(of.partition_index)).collect();
-        TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
-    };
-    Box::new(TxnOffsetCommitResponse::default().with_topics(request.topics.iter().map(topic).collect()))
-}
-
-fn add_partitions_to_txn(request: &AddPartitionsToTxnRequest, code: i16) -> Boxed {
-    use add_partitions_to_txn_response::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult};
-    let partition =
-        |index: i32| AddPartitionsToTxnPartitionResult::default().with_partition_index(index).with_partition_error_code(code);
-    let topic = |topic: &add_partitions_to_txn_request::AddPartitionsToTxnTopic| {
-        let partitions = topic.partitions.iter().map(|index| partition(*index)).collect();
-        AddPartitionsToTxnTopicResult::default().with_name(topic.name.clone()).with_results_by_partition(partitions)
-    };
-    let topics = request.v3_and_below_topics.iter().map(topic).collect();
-    Box::new(AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(topics))
-}
-
-fn create_topics(request: &CreateTopicsRequest, code: i16) -> Boxed {
-    use create_topics_response::CreatableTopicResult;
-    let topic = |topic: &create_topics_request::CreatableTopic| {
-        CreatableTopicResult::default().with_name(topic.name.clone()).with_error_code(code)
-    };
-    Box::new(CreateTopicsResponse::default().with_topics(request.topics.iter().map(topic).collect()))
-}
-
-fn delete_topics(request: &DeleteTopicsRequest, code: i16) -> Boxed {
-    use delete_topics_response::DeletableTopicResult;
-    let named = request.topic_names.iter().map(|name| DeletableTopicResult::default().with_name(Some(name.clone())));
-    let of = |topic: &delete_topics_request::DeleteTopicState| {
-        DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id)
-    };
-    let all = named.chain(request.topics.iter().map(of)).map(|topic| topic.with_error_code(code));
-    Box::new(DeleteTopicsResponse::default().with_responses(all.collect()))
-}
-
-fn create_partitions(request: &CreatePartitionsRequest, code: i16) -> Boxed {
-    use create_partitions_response::CreatePartitionsTopicResult;
-    let topic = |topic: &create_partitions_request::CreatePartitionsTopic| {
-        CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_code(code)
-    };
-    Box::new(CreatePartitionsResponse::default().with_results(request.topics.iter().map(topic).collect()))
-}
-
-fn incremental_alter_configs(request: &IncrementalAlterConfigsRequest, code: i16) -> Boxed {
-    use incremental_alter_configs_response::AlterConfigsResourceResponse;
-    let resource = |of: &incremental_alter_configs_request::AlterConfigsResource| {
-        let answer = AlterConfigsResourceResponse::default().with_resource_type(of.resource_type);
-        answer.with_resource_name(of.resource_name.clone()).with_error_code(code)
-    };
-    Box::new(IncrementalAlterConfigsResponse::default().with_responses(request.resources.iter().map(resource).collect()))
-}
-
-fn create_acls(request: &CreateAclsRequest, code: i16) -> Boxed {
-    use create_acls_response::AclCreationResult;
-    let results = request.creations.iter().map(|_| AclCreationResult::default().with_error_code(code)).collect();
-    Box::new(CreateAclsResponse::default().with_results(results))
-}
-
-fn delete_acls(request: &DeleteAclsRequest, code: i16) -> Boxed {
-    use delete_acls_response::DeleteAclsFilterResult;
-    let results = request.filters.iter().map(|_| DeleteAclsFilterResult::default().with_error_code(code)).collect();
-    Box::new(DeleteAclsResponse::default().with_filter_results(results))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod log;
 pub mod partition;
 pub mod producers;
+mod refusals;
 pub mod security;
 pub mod server;
 pub mod topics;

@@ -6,6 +6,7 @@
 //! [`Settings::authorize`]: super::Settings::authorize
 
 pub mod acls;
+pub(super) mod guard;
 pub mod quotas;
 pub mod sasl;
 pub mod scram;
