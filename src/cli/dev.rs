@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long = "config", value_name = "NAME=VALUE", value_parser = name_and_value)]
     configs: Vec<(String, String)>,
 
-    /// Enforce ACLs; whoever does not log in may do everything unless ACLs say otherwise
+    /// Enforce ACLs on clients that log in; who does not log in may do everything
     #[arg(long)]
     authorize: bool,
 
@@ -187,6 +187,7 @@ impl Stack {
         let mut settings = broker::Settings::new(data.join("broker"));
         settings.port = free_port(arguments.port, "--port")?;
         settings.authorize = arguments.authorize;
+        settings.super_users = vec!["User:ANONYMOUS".to_owned()];
         settings.configs = arguments.configs.iter().cloned().collect();
         if let Some(file) = &arguments.faults {
             let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("{}: {error}", file.display()));
@@ -201,7 +202,7 @@ impl Stack {
     fn say(&self, arguments: &Arguments, data: &Data, out: &Out) {
         out.talk("mesh dev: for laptops, demos and tests; it listens on this machine's loopback only");
         if arguments.only != Some(Part::Registry) {
-            let taken = if self.broker.broker.address.port() == arguments.port { "" } else { TAKEN };
+            let taken = if [0, self.broker.broker.address.port()].contains(&arguments.port) { "" } else { TAKEN };
             out.talk(&format!("broker    {}{taken}", self.broker.bootstrap()));
         }
         out.talk(&match data {

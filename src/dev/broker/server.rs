@@ -42,10 +42,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Takes connections until the broker leaves; then ends them all.
 pub(super) async fn serve(broker: Arc<Broker>, listener: TcpListener) {
     let buffered = Arc::new(Semaphore::new(BUFFERED as usize));
+    let places = most_connections();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            // Who finds no place waits in the listener's queue until another one leaves.
+            accepted = listener.accept(), if connections.len() < places => match accepted {
                 Ok((stream, peer)) => {
                     connections.spawn(connection(broker.clone(), stream, peer, buffered.clone()));
                 }
@@ -57,6 +59,13 @@ pub(super) async fn serve(broker: Arc<Broker>, listener: TcpListener) {
         }
     }
     connections.shutdown().await;
+}
+
+/// How many connections there may be: half of the files that the process may open, so that logs can always be opened. The
+/// process's soft limit is raised as far as it may be.
+fn most_connections() -> usize {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    usize::try_from(files / 2).unwrap_or(usize::MAX)
 }
 
 async fn connection(broker: Arc<Broker>, mut stream: TcpStream, peer: SocketAddr, buffered: Arc<Semaphore>) {
