@@ -1,5 +1,6 @@
 //! Which APIs are served, in which versions, and by which function: one line each. `ApiVersions` advertises this table.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,7 @@ use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 
-use super::data::metadata;
+use super::data::{fetch, metadata, offsets, produce, state};
 use super::faults::Effect;
 use super::refusals::refused;
 use super::security::guard::{self, Verdict};
@@ -27,6 +28,27 @@ pub enum Answer {
     Close,
 }
 
+/// What a function answers a request with. Most only know the first; a response alone is that.
+#[derive(Debug)]
+pub enum Reply<T> {
+    Answer(T),
+    /// The client wants no answer.
+    Nothing,
+    /// It wants none, but has to see that something went wrong: the connection is closed.
+    Close,
+}
+
+impl<T> From<T> for Reply<T> {
+    fn from(response: T) -> Reply<T> {
+        Reply::Answer(response)
+    }
+}
+
+/// Whether the request is one that is not answered: a Produce with acks 0.
+fn is_silent(request: &dyn Any) -> bool {
+    request.downcast_ref::<ProduceRequest>().is_some_and(|request| request.acks == 0)
+}
+
 /// A line: API, lowest and highest version, request, function. The function gets the broker, the call and the request, and
 /// answers with the API's response, in which errors are.
 macro_rules! served {
@@ -41,16 +63,24 @@ macro_rules! served {
                 $(ApiKey::$api => {
                     let mut request: $request = decode(body, call.version)?;
                     let verdict = refusal.map_or_else(|| guard::judge(broker, &call.session, &mut request), Verdict::Refuse);
-                    let response = match verdict {
-                        Verdict::Refuse(code) => *refused(&request, code)?.downcast().ok()?,
-                        Verdict::Pass => Box::pin($serve(broker, call, request)).await,
-                        Verdict::Partly(merge) => {
-                            let mut response = Box::pin($serve(broker, call, request)).await;
-                            merge(&mut response);
-                            response
-                        }
+                    let silent = is_silent(&request);
+                    let reply: Reply<<$request as Request>::Response> = match verdict {
+                        Verdict::Refuse(_) if silent => Reply::Close,
+                        Verdict::Refuse(code) => Reply::Answer(*refused(&request, code)?.downcast().ok()?),
+                        Verdict::Pass => Box::pin($serve(broker, call, request)).await.into(),
+                        Verdict::Partly(merge) => match Box::pin($serve(broker, call, request)).await.into() {
+                            Reply::Answer(mut response) => {
+                                merge(&mut response);
+                                Reply::Answer(response)
+                            }
+                            _ => Reply::Close,
+                        },
                     };
-                    encode::<$request>(&response, call.version, correlation)
+                    match reply {
+                        Reply::Answer(response) => encode::<$request>(&response, call.version, correlation),
+                        Reply::Nothing => Some(Answer::Nothing),
+                        Reply::Close => Some(Answer::Close),
+                    }
                 })*
                 _ => None,
             }
@@ -61,6 +91,13 @@ macro_rules! served {
 served! {
     ApiVersions 0..=4 ApiVersionsRequest => api_versions;
     // data: produce, fetch, offsets of logs, metadata
+    Produce 3..=13 ProduceRequest => produce::produce;
+    Fetch 4..=18 FetchRequest => fetch::fetch;
+    ListOffsets 1..=10 ListOffsetsRequest => offsets::list_offsets;
+    OffsetForLeaderEpoch 2..=4 OffsetForLeaderEpochRequest => offsets::offset_for_leader_epoch;
+    DeleteRecords 0..=2 DeleteRecordsRequest => offsets::delete_records;
+    DescribeProducers 0..=0 DescribeProducersRequest => state::describe_producers;
+    DescribeLogDirs 1..=4 DescribeLogDirsRequest => state::describe_log_dirs;
     Metadata 0..=13 MetadataRequest => metadata::metadata;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequest => metadata::describe_topic_partitions;
 

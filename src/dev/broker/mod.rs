@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use configs::Configs;
 use faults::Faults;
@@ -84,6 +84,8 @@ pub struct Broker {
     pub journal: Journal,
     pub configs: Configs,
     pub topics: Topics,
+    /// What answers that are not yet written may take.
+    pub answers: data::fetch::Answers,
     pub transactions: Transactions,
     pub security: Security,
     pub groups: groups::Groups,
@@ -111,12 +113,19 @@ pub struct Session {
     pub principal: Mutex<String>,
     /// How far its login has come.
     pub login: Mutex<security::sasl::Login>,
+    /// Its answer's share of what answers may take, until it is written.
+    pub share: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Session {
     /// Who the client is now.
     pub fn principal(&self) -> String {
         self.principal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the share of the answer that is under way; `None` when it is written.
+    pub fn hold(&self, share: Option<OwnedSemaphorePermit>) {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = share;
     }
 }
 
@@ -141,6 +150,7 @@ impl Running {
         broker.transactions.recover(&*broker);
         tokio::spawn(transactions::sweep(broker.clone()));
         let served = tokio::spawn(server::serve(broker.clone(), listener));
+        tokio::spawn(data::upkeep::retention_loop(broker.clone()));
         tokio::spawn(groups::groups_loop(broker.clone()));
         Ok(Running { broker, stop, served: Some(served) })
     }
@@ -168,6 +178,7 @@ impl Broker {
             cluster_id: cluster_id(&journal)?,
             groups: groups::Groups::open(&journal, now())?,
             transactions: Transactions::open(&journal)?,
+            answers: data::fetch::Answers::default(),
             topics: Topics::open(&settings.data, &journal, |topic| configs.topic(topic), now())?,
             configs,
             security: Security::open(&journal)?,

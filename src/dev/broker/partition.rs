@@ -37,10 +37,15 @@ pub struct Partition {
     pub place: Place,
     config: RwLock<Arc<TopicConfig>>,
     inner: Mutex<Inner>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
     /// What `inner` says of its offsets, for those who only want to know that.
-    ends: Mutex<Ends>,
+    ends: Ends,
     /// Who is told when `ends` changes, once.
-    bells: Mutex<Vec<Weak<Notify>>>,
+    bells: Vec<Weak<Notify>>,
 }
 
 #[derive(Debug)]
@@ -126,8 +131,8 @@ impl From<Corrupt> for Refused {
     fn from(corrupt: Corrupt) -> Refused {
         let error = match corrupt {
             Corrupt::Damaged(_) => ResponseError::CorruptMessage,
-            Corrupt::Invalid(_) => ResponseError::InvalidRecord,
-            Corrupt::Format(_) => ResponseError::UnsupportedForMessageFormat,
+            // Kafka 4 no longer knows the older formats: to it these are no records.
+            Corrupt::Invalid(_) | Corrupt::Format(_) => ResponseError::InvalidRecord,
         };
         Refused { error, message: Some(corrupt.to_string()), records: Vec::new() }
     }
@@ -143,14 +148,13 @@ impl Partition {
         let log = Log::open(&place.dir, &config.log, start, &mut |header, batch| note(&mut producers, header, batch, now))?;
         producers.forget_before(log.start());
         let inner = Inner { log, producers, closed: false };
-        let ends = Mutex::new(inner.ends(0));
-        let config = RwLock::new(config);
-        Ok(Partition { place, config, inner: Mutex::new(inner), ends, bells: Mutex::default() })
+        let watched = Mutex::new(Watched { ends: inner.ends(0), bells: Vec::new() });
+        Ok(Partition { place, config: RwLock::new(config), inner: Mutex::new(inner), watched })
     }
 
     /// Where the log begins and ends.
     pub fn ends(&self) -> Ends {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watched().ends
     }
 
     /// The first offset.
@@ -173,15 +177,15 @@ impl Partition {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Rings `bell` once, at the next change of [`Partition::ends`]. Look at them after this call: what came before it rings
-    /// no bell.
-    pub fn ring(&self, bell: &Arc<Notify>) {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        if bells.len() == bells.capacity() {
-            // Those who waited elsewhere in the meantime; before the list grows it is looked through.
-            bells.retain(|bell| bell.strong_count() > 0);
+    /// Where the log begins and ends; `bell` rings once when that is no longer so.
+    pub fn listen(&self, bell: &Arc<Notify>) -> Ends {
+        let mut watched = self.watched();
+        if watched.bells.len() == watched.bells.capacity() {
+            // Before the list grows, those go who heard of another partition in the meantime.
+            watched.bells.retain(|bell| bell.strong_count() > 0);
         }
-        bells.push(Arc::downgrade(bell));
+        watched.bells.push(Arc::downgrade(bell));
+        watched.ends
     }
 
     /// Appends a batch as a producer sends it.
@@ -388,18 +392,20 @@ impl Partition {
         if inner.closed { Err(ResponseError::UnknownTopicOrPartition) } else { Ok(inner) }
     }
 
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets go of the log and tells who waits, if its ends are others now.
     fn moved(&self, inner: MutexGuard<'_, Inner>, appended: usize) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = inner.ends(ends.appended.wrapping_add(appended as u64));
-        let moved = *ends != after;
-        *ends = after;
-        drop(ends);
+        let mut watched = self.watched();
+        let ends = inner.ends(watched.ends.appended.wrapping_add(appended as u64));
+        let moved = watched.ends != ends;
+        watched.ends = ends;
+        let bells = if moved { std::mem::take(&mut watched.bells) } else { Vec::new() };
+        drop(watched);
         drop(inner);
-        if moved {
-            let bells = std::mem::take(&mut *self.bells.lock().unwrap_or_else(PoisonError::into_inner));
-            bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.notify_one());
-        }
+        bells.iter().filter_map(Weak::upgrade).for_each(|bell| bell.notify_one());
     }
 }
 

@@ -76,6 +76,7 @@ async fn connection(broker: Arc<Broker>, mut stream: TcpStream, peer: SocketAddr
         peer,
         principal: Mutex::new("User:ANONYMOUS".to_owned()),
         login: Mutex::default(),
+        share: Mutex::default(),
     });
     // Whatever goes wrong on a connection ends it; the client connects again.
     while let Ok(Some(frame)) = read(&mut stream, &buffered).await {
@@ -84,6 +85,7 @@ async fn connection(broker: Arc<Broker>, mut stream: TcpStream, peer: SocketAddr
                 if write(&mut stream, &bytes).await.is_err() {
                     return;
                 }
+                session.hold(None);
             }
             dispatch::Answer::Nothing => {}
             dispatch::Answer::Close => return,

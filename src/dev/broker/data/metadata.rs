@@ -24,8 +24,6 @@ use crate::dev::broker::{Broker, Call, NODE};
 const ALL_ON_TOPIC: i32 = 0b1101_1111_1000;
 /// On the cluster: create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
 const ALL_ON_CLUSTER: i32 = 0b1_1111_1010_0000;
-/// Kafka's `max.request.partition.size.limit`.
-const PARTITIONS_AT_ONCE: i32 = 2_000;
 
 /// `Metadata`: all topics, some, or none; those that are not there are made if client and broker want that.
 pub async fn metadata(broker: &Arc<Broker>, call: &Call, request: MetadataRequest) -> MetadataResponse {
@@ -81,20 +79,16 @@ fn topic_or_new(broker: &Broker, name: &str, may_create: bool) -> Result<Arc<Top
         return Ok(topic);
     }
     topics::check_name(name).map_err(|_| ResponseError::InvalidTopicException)?;
-    if !may_create || topics::is_internal(name) || broker_config(broker, "auto.create.topics.enable", "true") != "true" {
+    if !may_create || topics::is_internal(name) || !broker.configs.flag("auto.create.topics.enable") {
         return Err(ResponseError::UnknownTopicOrPartition);
     }
-    let partitions = broker_config(broker, "num.partitions", "1").parse().unwrap_or(1);
+    let partitions = i32::try_from(broker.configs.number("num.partitions")).unwrap_or(1);
     let new = NewTopic { name: name.to_owned(), partitions, ..NewTopic::default() };
     match broker.topics.create(broker, &new) {
         // Another client was faster.
         Err(ResponseError::TopicAlreadyExists) => broker.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition),
         made => made,
     }
-}
-
-fn broker_config<'a>(broker: &'a Broker, name: &str, default: &'a str) -> &'a str {
-    broker.settings.configs.get(name).map_or(default, String::as_str)
 }
 
 fn described(topic: &Topic) -> MetadataResponseTopic {
@@ -137,7 +131,8 @@ pub async fn describe_topic_partitions(
     }
     let cursor =
         request.cursor.map_or_else(Default::default, |cursor| (cursor.topic_name.to_string(), cursor.partition_index.max(0)));
-    let mut room = request.response_partition_limit.clamp(1, PARTITIONS_AT_ONCE);
+    let most = i32::try_from(broker.configs.number("max.request.partition.size.limit")).unwrap_or(i32::MAX).max(1);
+    let mut room = request.response_partition_limit.clamp(1, most);
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.range(cursor.0.clone()..) {
         let from = if *name == cursor.0 { cursor.1 } else { 0 };
