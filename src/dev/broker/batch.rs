@@ -608,7 +608,8 @@ pub fn rebuild(header: &Header, records: &[Record], delete_horizon: Option<i64>)
         header.first_timestamp = horizon;
     }
     if records.is_empty() {
-        header.attributes &= !COMPRESSION;
+        header.attributes &= !(COMPRESSION | DELETE_HORIZON);
+        header.first_timestamp = NONE;
     } else if !header.is_log_append_time() {
         header.max_timestamp = NONE;
     }
@@ -670,4 +671,306 @@ fn put_varlong(out: &mut Vec<u8>, value: i64) {
         rest >>= 7;
     }
     out.push(rest as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(text: &str) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn record(offset: i64, timestamp: i64, key: Option<Bytes>, value: Option<Bytes>) -> Record {
+        Record { offset, timestamp, key, value, headers: Vec::new() }
+    }
+
+    fn three() -> Vec<Record> {
+        let headers = vec![(Bytes::from_static(b"h"), None), (Bytes::new(), bytes("v"))];
+        vec![
+            record(0, 1_000, bytes("k"), bytes("v")),
+            Record { headers, ..record(1, 990, None, bytes("")) },
+            record(2, 1_234, bytes(""), None),
+        ]
+    }
+
+    fn one(batch: &Bytes) -> (Header, Bytes) {
+        split(batch).unwrap().into_iter().next().unwrap()
+    }
+
+    /// The batch with these bytes at a place, and the CRC made right.
+    fn patched(batch: &Bytes, at: usize, with: &[u8]) -> Bytes {
+        let mut batch = batch.to_vec();
+        batch[at..at + with.len()].copy_from_slice(with);
+        let crc = crc32c::crc32c(&batch[ATTRIBUTES..]);
+        batch[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+        batch.into()
+    }
+
+    #[test]
+    fn records_come_back_whatever_the_compression() {
+        for compression in Compression::ALL {
+            let producer = Producer { id: 7, epoch: 2, sequence: 40, transactional: true };
+            let batch = build(&three(), producer, compression).unwrap();
+            let (header, whole) = one(&batch);
+            assert_eq!(whole, batch);
+            assert_eq!(records(&header, &batch).unwrap(), three());
+            assert_eq!((header.count, header.last_offset_delta, header.last_sequence()), (3, 2, 42));
+            assert_eq!((header.first_timestamp, header.max_timestamp), (1_000, 1_234));
+            assert!(header.is_transactional() && !header.is_control() && !header.is_log_append_time());
+            assert_eq!(header.compression(), Ok(compression));
+            assert_eq!(check_produced(&header, &batch, false), Ok(Checked { min_timestamp: 990, max_timestamp: 1_234 }));
+            let no_key = check_produced(&header, &batch, true);
+            assert_eq!(no_key, Err(Corrupt::Invalid("a record without key in a compacted topic")));
+        }
+    }
+
+    #[test]
+    fn the_layout_is_that_of_the_specification() {
+        // KIP-98's layout, written down by hand: one record, key `k`, value `v`, header `h` without value.
+        let body = [22, 0, 0, 0, 2, b'k', 2, b'v', 2, 2, b'h'];
+        let mut batch = Vec::new();
+        batch.extend_from_slice(&42_i64.to_be_bytes());
+        batch.extend_from_slice(&(49_i32 + 1 + 11).to_be_bytes());
+        batch.extend_from_slice(&3_i32.to_be_bytes());
+        batch.push(2);
+        batch.extend_from_slice(&[0; 4]);
+        batch.extend_from_slice(&0_i16.to_be_bytes());
+        batch.extend_from_slice(&0_i32.to_be_bytes());
+        batch.extend_from_slice(&5_i64.to_be_bytes());
+        batch.extend_from_slice(&5_i64.to_be_bytes());
+        batch.extend_from_slice(&(-1_i64).to_be_bytes());
+        batch.extend_from_slice(&(-1_i16).to_be_bytes());
+        batch.extend_from_slice(&(-1_i32).to_be_bytes());
+        batch.extend_from_slice(&1_i32.to_be_bytes());
+        batch.extend_from_slice(&body);
+        batch.push(1);
+        let batch = patched(&batch.into(), 0, &[]);
+        let (header, _) = one(&batch);
+        assert_eq!((header.base_offset, header.leader_epoch, header.has_producer()), (42, 3, false));
+        let headers = vec![(Bytes::from_static(b"h"), None)];
+        let expected = Record { headers, ..record(42, 5, bytes("k"), bytes("v")) };
+        assert_eq!(records(&header, &batch).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn each_byte_under_the_crc_counts_and_the_offset_and_the_epoch_do_not() {
+        let batch = build(&three(), Producer::NONE, Compression::None).unwrap();
+        for at in 0..batch.len() {
+            let mut changed = batch.to_vec();
+            changed[at] ^= 0x10;
+            let split = split(&changed.into());
+            assert_eq!(split.is_ok(), at < 8 || (12..16).contains(&at), "byte {at}: {split:?}");
+        }
+        for size in 1..batch.len() {
+            assert!(split(&batch.slice(..size)).is_err(), "{size} bytes");
+        }
+        assert_eq!(split(&Bytes::new()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn older_formats_are_told_from_damage() {
+        let batch = build(&three(), Producer::NONE, Compression::None).unwrap();
+        assert_eq!(split(&patched(&batch, 16, &[1])), Err(Corrupt::Format(1)));
+        assert_eq!(split(&patched(&batch, 16, &[0])), Err(Corrupt::Format(0)));
+        assert!(matches!(split(&patched(&batch, 16, &[3])), Err(Corrupt::Damaged(_))));
+        // Message sets of old formats may be shorter than a header.
+        assert_eq!(split(&Bytes::from_static(&[0; 30])), Err(Corrupt::Format(0)));
+    }
+
+    #[test]
+    fn a_producer_may_not_send_what_only_the_broker_writes() {
+        let invalid = |at: usize, with: &[u8]| {
+            let producer = Producer { id: 1, epoch: 0, sequence: 0, transactional: true };
+            let batch = patched(&build(&three(), producer, Compression::None).unwrap(), at, with);
+            let (header, batch) = one(&batch);
+            check_produced(&header, &batch, false).unwrap_err().to_string()
+        };
+        assert_eq!(invalid(22, &[0x30]), "invalid batch: a client may not write markers");
+        assert_eq!(invalid(53, &[0xff; 4]), "invalid batch: a producer id without a sequence number");
+        assert_eq!(invalid(43, &[0xff; 8]), "invalid batch: a transaction without a producer id");
+        assert_eq!(invalid(23, &[0, 0, 0, 3]), "invalid batch: its number of records is not that of its offsets");
+        // The first record's offset in the batch: size, attributes and two bytes of timestamp are before.
+        assert_eq!(invalid(64, &[2]), "invalid batch: its offsets are not one after the other");
+        assert_eq!(invalid(61, &[0x7e]), "invalid batch: a record's size is wrong");
+        let emptied = rebuild(&one(&build(&three(), Producer::NONE, Compression::Gzip).unwrap()).0, &[], None).unwrap();
+        let (header, emptied) = one(&emptied);
+        assert!(check_produced(&header, &emptied, false).is_err());
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_the_records_are_found() {
+        for compression in Compression::ALL {
+            let batch = build(&three(), Producer::NONE, compression).unwrap();
+            let fewer = patched(&batch, 57, &2_i32.to_be_bytes());
+            let (header, fewer) = one(&fewer);
+            assert_eq!(records(&header, &fewer), Err(Corrupt::Invalid("more bytes than records")));
+            let more = patched(&patched(&batch, 57, &4_i32.to_be_bytes()), 23, &3_i32.to_be_bytes());
+            let (header, more) = one(&more);
+            assert!(records(&header, &more).is_err());
+            assert!(check_produced(&header, &more, false).is_err());
+        }
+        let batch = build(&three(), Producer::NONE, Compression::None).unwrap();
+        assert!(split(&patched(&batch, 57, &4_i32.to_be_bytes())).is_err());
+        assert!(split(&patched(&batch, 57, &(-1_i32).to_be_bytes())).is_err());
+        assert!(split(&patched(&batch, 22, &[5])).is_err(), "a compression that there is not");
+    }
+
+    #[test]
+    fn numbers_are_bounded_as_varints_are() {
+        let read = |bytes: &'static [u8]| varint(&mut Slices(Bytes::from_static(bytes)));
+        assert_eq!(read(&[0x01]), Ok(-1));
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Ok(i32::MIN));
+        assert_eq!(read(&[0xfe, 0xff, 0xff, 0xff, 0x0f]), Ok(i32::MAX));
+        assert!(read(&[0xff, 0xff, 0xff, 0xff, 0x1f]).is_err());
+        assert!(read(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x00]).is_err());
+        assert!(read(&[0x80]).is_err());
+        for number in [0, 1, -1, 300, i64::MAX, i64::MIN, i64::from(i32::MIN)] {
+            let mut bytes = Vec::new();
+            put_varlong(&mut bytes, number);
+            assert_eq!(varlong(&mut Slices(bytes.into())), Ok(number));
+        }
+        let long = [0xff; 9].into_iter().chain([0x02]).collect::<Vec<u8>>();
+        assert!(varlong(&mut Slices(long.into())).is_err());
+    }
+
+    #[test]
+    fn a_small_batch_that_unfolds_to_much_is_refused() {
+        // A record of zeros that is larger than any batch may be.
+        let size = LIMIT as u64 + 100;
+        let mut front = Vec::new();
+        put_varlong(&mut front, size.cast_signed());
+        front.extend_from_slice(&[0, 0, 0, 1]);
+        put_varlong(&mut front, size.cast_signed() - 10);
+        let zeros = Read::chain(front.as_slice(), std::io::repeat(0).take(size));
+        let body = zstd::stream::encode_all(zeros, 1).unwrap();
+        let marker = one(&end_marker(1, 1, 1, true, 1)).0;
+        let header = Header { attributes: Compression::Zstd as i16, size: HEADER + body.len(), ..marker };
+        let mut batch = header.bytes(&body);
+        batch.extend_from_slice(&body);
+        assert!(batch.len() < 100_000);
+        let (header, batch) = one(&batch.freeze());
+        let refused = Corrupt::Invalid("it unfolds to more than 256 MiB");
+        assert_eq!(skim(&header, &batch, Keep::Nothing, |_| Ok(true)), Err(refused));
+    }
+
+    #[test]
+    fn markers_say_how_the_transaction_ended() {
+        for commit in [true, false] {
+            let batch = end_marker(9, 4, 11, commit, 77);
+            let (header, batch) = one(&batch);
+            assert!(header.is_control() && header.is_transactional());
+            assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (9, 4, -1));
+            assert_eq!((header.count, header.max_timestamp, header.last_offset_delta), (1, 77, 0));
+            assert_eq!(marker(&header, &batch), Ok(Some(Marker { commit, coordinator_epoch: 11 })));
+        }
+        let (header, batch) = one(&build(&three(), Producer::NONE, Compression::None).unwrap());
+        assert_eq!(marker(&header, &batch), Ok(None));
+        let (header, marked) = one(&end_marker(9, 4, 11, true, 77));
+        let (header, emptied) = one(&rebuild(&header, &[], None).unwrap());
+        assert_eq!((marker(&header, &emptied), header.count), (Ok(None), 0));
+        assert_eq!(one(&patched(&marked, 61 + 8, &[7])).1.len(), marked.len());
+    }
+
+    #[test]
+    fn the_brokers_clock_stamps_all_records() {
+        let batch = build(&three(), Producer::NONE, Compression::Lz4).unwrap();
+        let (header, batch) = restamp(&one(&batch).0, &batch, 5_000, true);
+        assert_eq!(one(&batch), (header, batch.clone()));
+        assert!(header.is_log_append_time());
+        let times: Vec<_> = records(&header, &batch).unwrap().iter().map(|record| record.timestamp).collect();
+        assert_eq!(times, [5_000; 3]);
+        let (header, batch) = restamp(&one(&build(&three(), Producer::NONE, Compression::None).unwrap()).0, &batch, 3, false);
+        assert_eq!((header.max_timestamp, header.is_log_append_time()), (3, false));
+        assert!(!batch.is_empty());
+    }
+
+    #[test]
+    fn compaction_leaves_offsets_sequences_and_times() {
+        for compression in Compression::ALL {
+            let producer = Producer { id: 7, epoch: 2, sequence: i32::MAX, transactional: false };
+            let mut batch = build(&three(), producer, compression).unwrap().to_vec();
+            batch[..8].copy_from_slice(&100_i64.to_be_bytes());
+            let (header, batch) = one(&batch.into());
+            assert_eq!(header.last_sequence(), 1);
+            let last = records(&header, &batch).unwrap().split_off(2);
+            let (left, bytes) = one(&rebuild(&header, &last, Some(9_000)).unwrap());
+            assert_eq!((left.base_offset, left.last_offset(), left.count), (100, 102, 1));
+            assert_eq!((left.last_sequence(), left.producer_id, left.delete_horizon()), (1, 7, Some(9_000)));
+            assert_eq!((records(&left, &bytes).unwrap(), left.max_timestamp), (last, 1_234));
+            let (left, bytes) = one(&rebuild(&left, &[], None).unwrap());
+            assert_eq!((left.base_offset, left.last_offset(), left.count, bytes.len()), (100, 102, 0, HEADER));
+            assert_eq!((left.last_sequence(), left.delete_horizon(), left.max_timestamp), (1, None, 1_234));
+            assert_eq!(records(&left, &bytes), Ok(Vec::new()));
+        }
+    }
+
+    fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {
+        proptest::option::weighted(0.9, proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from))
+    }
+
+    fn any_record() -> impl Strategy<Value = Record> {
+        let header = (proptest::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from), any_bytes());
+        let headers = proptest::collection::vec(header, 0..3);
+        (any::<i64>(), any_bytes(), any_bytes(), headers).prop_map(|(timestamp, key, value, headers)| Record {
+            offset: 0,
+            timestamp,
+            key,
+            value,
+            headers,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_built_comes_back(
+            records in proptest::collection::vec(any_record(), 1..50),
+            compression in proptest::sample::select(&Compression::ALL[..]),
+            base in 0..i64::MAX / 2,
+        ) {
+            let mut batch = build(&records, Producer::NONE, compression).unwrap().to_vec();
+            batch[..8].copy_from_slice(&base.to_be_bytes());
+            let batch = Bytes::from(batch);
+            let (header, batch) = one(&batch);
+            let numbered: Vec<_> = records.into_iter().zip(base..).map(|(record, offset)| Record { offset, ..record }).collect();
+            prop_assert_eq!(super::records(&header, &batch).unwrap(), numbered.clone());
+            prop_assert!(check_produced(&header, &batch, false).is_ok());
+            let mut skimmed = Vec::new();
+            skim(&header, &batch, Keep::All, |record| { skimmed.push(record); Ok(true) }).unwrap();
+            prop_assert_eq!(skimmed, numbered);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let bytes = Bytes::from(bytes);
+            let _ = split(&bytes);
+            if let Ok(header) = Header::parse(&bytes) {
+                let _ = records(&header, &bytes);
+            }
+        }
+
+        #[test]
+        fn a_whole_batch_with_arbitrary_content_does_not_panic(
+            changes in proptest::collection::vec((0_usize..120, any::<u8>()), 1..6),
+            compression in proptest::sample::select(&Compression::ALL[..]),
+        ) {
+            let mut batch = build(&three(), Producer::NONE, compression).unwrap().to_vec();
+            for (at, with) in changes {
+                let at = ATTRIBUTES + at % (batch.len() - ATTRIBUTES);
+                batch[at] = with;
+            }
+            let batch = patched(&batch.into(), 0, &[]);
+            for (header, batch) in split(&batch).unwrap_or_default() {
+                let read = records(&header, &batch);
+                let mut count = 0;
+                let skimmed = skim(&header, &batch, Keep::Nothing, |_| { count += 1; Ok(true) });
+                prop_assert_eq!(skimmed.is_ok(), read.is_ok());
+                prop_assert_eq!(read.map_or(count, |read| read.len()), count);
+                let _ = check_produced(&header, &batch, true);
+                let _ = marker(&header, &batch);
+            }
+        }
+    }
 }

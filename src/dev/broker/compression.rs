@@ -175,3 +175,66 @@ impl Read for Unsnap<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> Vec<u8> {
+        (0..20_000).flat_map(|n| format!("record {n}, ").into_bytes()).collect()
+    }
+
+    #[test]
+    fn each_unfolds_what_it_folded() {
+        for compression in Compression::ALL {
+            for input in [Vec::new(), b"a".to_vec(), text()] {
+                let folded = compression.compress(&input, None).unwrap();
+                assert_eq!(compression.decompress(&folded).unwrap(), input, "{}", compression.name());
+            }
+            assert_eq!(Compression::of(compression as i16 | 0x30), Some(compression));
+        }
+        assert_eq!(Compression::of(5), None);
+    }
+
+    #[test]
+    fn a_level_changes_the_size_and_not_the_content() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let low = compression.compress(&text(), Some(1)).unwrap();
+            let high = compression.compress(&text(), Some(9)).unwrap();
+            assert_ne!(high.len(), low.len());
+            assert_eq!(compression.decompress(&high).unwrap(), text());
+        }
+    }
+
+    #[test]
+    fn snappy_is_read_bare_and_framed_and_framed_twice() {
+        let bare = snap::raw::Encoder::new().compress_vec(&text()).unwrap();
+        assert_eq!(Compression::Snappy.decompress(&bare).unwrap(), text());
+        let framed = Compression::Snappy.compress(&text(), None).unwrap();
+        assert!(framed.starts_with(&XERIAL));
+        let twice = [framed.as_slice(), framed.as_slice()].concat();
+        assert_eq!(Compression::Snappy.decompress(&twice).unwrap(), [text(), text()].concat());
+    }
+
+    #[test]
+    fn what_is_cut_or_changed_is_an_error_or_shorter() {
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let folded = compression.compress(&text(), None).unwrap();
+            for cut in (1..folded.len()).step_by(folded.len() / 50) {
+                let unfolded = compression.decompress(&folded[..cut]);
+                assert!(unfolded.is_err() || unfolded.unwrap().len() < text().len(), "{} at {cut}", compression.name());
+            }
+            assert!(compression.decompress(b"no such thing, whatever it is").is_err(), "{}", compression.name());
+        }
+    }
+
+    #[test]
+    fn a_claim_reserves_no_memory() {
+        // A snappy block of five bytes that claims 4 GiB; a frame whose block claims more than is there.
+        assert!(Compression::Snappy.decompress(&[0xff, 0xff, 0xff, 0xff, 0x0f]).is_err());
+        let framed = [&XERIAL[..], &[0, 0, 0, 1, 0, 0, 0, 1], &[0x7f, 0xff, 0xff, 0xff], b"abc"].concat();
+        assert!(Compression::Snappy.decompress(&framed).is_err());
+        let zeros = zstd::stream::encode_all(io::repeat(0).take(LIMIT as u64 + 1), 1).unwrap();
+        assert!(Compression::Zstd.decompress(&zeros).is_err());
+    }
+}

@@ -17,6 +17,7 @@ use std::time::UNIX_EPOCH;
 use bytes::{Buf, Bytes};
 
 use super::batch::{self, Corrupt, HEADER, Header, Keep, NONE};
+pub use cleaner::{Compacted, Compaction, LastWrite};
 use segment::{Found, INTERVAL, Segment, read_at};
 
 /// The configs of a topic that its logs obey, by Kafka's names and with Kafka's defaults.
@@ -195,7 +196,9 @@ impl Log {
     /// The file cannot be opened.
     pub fn slice(&self, from: i64, upto: i64, max_bytes: usize, at_least_one: bool) -> io::Result<Option<Slice>> {
         let at = self.segments.partition_point(|segment| segment.last < from);
-        let Some(segment) = self.segments.get(at).filter(|segment| segment.base < upto && from < upto) else { return Ok(None) };
+        // Compaction leaves gaps, and a segment in which nothing is left.
+        let mut behind = self.segments.iter().skip(at).skip_while(|segment| segment.is_empty());
+        let Some(segment) = behind.next().filter(|segment| segment.base < upto && from < upto) else { return Ok(None) };
         let (position, end) = (segment.position(from), segment.size);
         Ok(Some(Slice { file: segment.file()?, position, end, from, upto, max_bytes, at_least_one }))
     }
@@ -435,5 +438,266 @@ mod tests {
         let log = Log::open(dir.path(), &config, 0, &mut |header, _| offsets.push(header.base_offset)).unwrap();
         assert_eq!(offsets, (0..50).map(|n| 2 * n).collect::<Vec<_>>());
         assert_eq!((all(&log, 300), log.end(), log.size_bytes()), (expected, 100, size));
+    }
+
+    fn small() -> Config {
+        Config { segment_bytes: 400, ..Config::default() }
+    }
+
+    /// Base offsets and sizes of the batches that a read gives.
+    fn bases(log: &Log, from: i64, upto: i64, max_bytes: usize, at_least_one: bool) -> Vec<i64> {
+        let bytes = log.read(from, upto, max_bytes, at_least_one).unwrap();
+        split(&bytes).unwrap().iter().map(|(header, _)| header.base_offset).collect()
+    }
+
+    #[test]
+    fn a_read_gives_whole_batches_and_obeys_its_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config::default());
+        assert!(bases(&log, 0, 10, 1_000, true).is_empty());
+        for n in 0..10 {
+            put(&mut log, n, &["first", "second", "third"]);
+        }
+        let size = usize::try_from(log.size_bytes() / 10).unwrap();
+        assert_eq!(bases(&log, 0, 30, 3 * size, true), [0, 3, 6]);
+        assert_eq!(bases(&log, 0, 30, 3 * size - 1, true), [0, 3]);
+        assert!(bases(&log, 0, 30, size - 1, false).is_empty());
+        assert_eq!(bases(&log, 0, 30, 0, true), [0]);
+        // The batch that holds the offset, from its beginning.
+        assert_eq!(bases(&log, 5, 30, 2 * size, true), [3, 6]);
+        assert_eq!(bases(&log, 0, 6, usize::MAX, true), [0, 3]);
+        assert!(bases(&log, 6, 6, usize::MAX, true).is_empty());
+        assert_eq!(bases(&log, 29, 30, usize::MAX, true), [27]);
+        assert!(bases(&log, 30, 40, usize::MAX, true).is_empty());
+    }
+
+    #[test]
+    fn a_batch_larger_than_what_is_read_at_once_comes_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config::default());
+        let large = "x".repeat(3_000_000);
+        put(&mut log, 1, &["a"]);
+        put(&mut log, 2, &[&large]);
+        put(&mut log, 3, &["b"]);
+        assert_eq!(bases(&log, 1, 3, 10, true), [1]);
+        assert!(bases(&log, 1, 3, 10, false).is_empty());
+        assert_eq!(all(&log, 4_000_000).len(), 3);
+        drop(log);
+        assert_eq!(all(&open(dir.path(), &Config::default()), 1)[1].1, large);
+    }
+
+    #[test]
+    fn each_offset_is_found_whatever_the_sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { segment_bytes: 100_000, ..Config::default() };
+        let mut log = open(dir.path(), &config);
+        let mut expected = Vec::new();
+        for n in 0..300_usize {
+            let value = "x".repeat(n * 7919 % 5_000);
+            let first = log.end();
+            put(&mut log, 1, &vec![value.as_str(); 1 + n % 3]);
+            expected.extend((first..log.end()).map(|offset| (offset, first)));
+        }
+        for log in [&log, &open(dir.path(), &config)] {
+            for (offset, first) in &expected {
+                assert_eq!(bases(log, *offset, i64::MAX, 1, true), [*first]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_batch_behind_the_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config::default());
+        let one = batch(&[record(1, "k", "v")]);
+        assert!(log.append(&one.slice(..one.len() - 1), 0, 0, None).is_err());
+        assert!(log.append(&[one.clone(), one.clone()].concat().into(), 0, 0, None).is_err());
+        log.append(&one, 5, 0, None).unwrap();
+        assert!(log.append(&one, 5, 0, None).is_err());
+        assert_eq!((log.end(), all(&log, 1).len()), (6, 1));
+    }
+
+    #[test]
+    fn offset_epoch_and_append_time_are_written_into_the_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config::default());
+        log.append(&batch(&[record(1, "k", "v"), record(2, "k", "v")]), 40, 7, None).unwrap();
+        log.append(&batch(&[record(1, "k", "v"), record(2, "k", "v")]), 42, 7, Some(900)).unwrap();
+        let read = split(&log.read(40, 44, 10_000, true).unwrap()).unwrap();
+        let heads = read.iter().map(|(header, _)| (header.base_offset, header.leader_epoch, header.max_timestamp));
+        assert_eq!(heads.collect::<Vec<_>>(), [(40, 7, 2), (42, 7, 900)]);
+        let stamped = records(&read[1].0, &read[1].1).unwrap();
+        assert_eq!(stamped.iter().map(|record| (record.offset, record.timestamp)).collect::<Vec<_>>(), [(42, 900), (43, 900)]);
+    }
+
+    #[test]
+    fn a_segment_ends_by_size_and_by_the_time_of_its_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { segment_ms: 1_000, ..Config::default() };
+        let mut log = open(dir.path(), &config);
+        for time in [5_000, 6_000, 6_001, 6_500, 7_002] {
+            put(&mut log, time, &["v"]);
+        }
+        assert_eq!(log.segments.iter().map(|segment| segment.base).collect::<Vec<_>>(), [0, 2, 4]);
+        // A compacted topic's segments end earlier if they must be compacted earlier.
+        log.configure(Config { compact: true, max_compaction_lag_ms: 10, ..config });
+        put(&mut log, 7_012, &["v"]);
+        put(&mut log, 7_013, &["v"]);
+        assert_eq!(log.segments.iter().map(|segment| segment.base).collect::<Vec<_>>(), [0, 2, 4, 6]);
+        // One batch fits whatever its size.
+        log.configure(Config { segment_bytes: 1, ..Config::default() });
+        put(&mut log, 7_014, &["v"]);
+        put(&mut log, 7_014, &["v"]);
+        assert_eq!(log.segments(), 6);
+    }
+
+    #[test]
+    fn times_are_found_record_by_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { segment_bytes: 300, ..Config::default() };
+        let mut log = open(dir.path(), &config);
+        assert_eq!((log.offset_for_time(0).unwrap(), log.max_timestamp().unwrap()), (None, None));
+        let times = [[100, 110, 105], [90, 120, 120], [115, 116, 117], [300, 200, 250], [300, 10, 10]];
+        for (times, compression) in times.iter().zip(Compression::ALL) {
+            let records: Vec<_> = times.iter().map(|time| record(*time, "k", "v")).collect();
+            let batch = build(&records, Producer::NONE, compression).unwrap();
+            log.append(&batch, log.end(), 0, None).unwrap();
+        }
+        assert!(log.segments() > 1);
+        for log in [&log, &open(dir.path(), &config)] {
+            for time in 0..=301 {
+                let expected = times.as_flattened().iter().zip(0_i64..).find(|(at, _)| **at >= time);
+                assert_eq!(log.offset_for_time(time).unwrap(), expected.map(|(at, offset)| (offset, *at)), "time {time}");
+            }
+            assert_eq!(log.max_timestamp().unwrap(), Some((300, 9)));
+        }
+        log.delete_before(2).unwrap();
+        assert_eq!(log.offset_for_time(0).unwrap(), Some((2, 105)));
+        assert_eq!(log.offset_for_time(106).unwrap(), Some((4, 120)));
+    }
+
+    #[test]
+    fn times_are_found_in_a_large_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config::default());
+        let value = "x".repeat(100);
+        for time in 0..500 {
+            put(&mut log, 10 * time, &[&value, &value]);
+        }
+        for time in (0..5_000).step_by(37) {
+            let expected = if time % 10 == 0 { (time / 5, time) } else { ((time - 1) / 10 * 2 + 1, (time - 1) / 10 * 10 + 1) };
+            let expected = if time % 10 > 1 { ((time / 10 + 1) * 2, (time / 10 + 1) * 10) } else { expected };
+            assert_eq!(log.offset_for_time(time).unwrap(), Some(expected).filter(|(offset, _)| *offset < 1_000), "time {time}");
+        }
+    }
+
+    #[test]
+    fn what_is_deleted_before_an_offset_is_gone_by_segments_and_for_readers_by_offset() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        for n in 0..30 {
+            put(&mut log, n, &["some value", "another"]);
+        }
+        let (segments, second) = (log.segments(), log.segments[1].base);
+        log.delete_before(second - 1).unwrap();
+        assert_eq!((log.segments(), log.start()), (segments, second - 1));
+        log.delete_before(second + 1).unwrap();
+        assert_eq!((log.segments(), log.start()), (segments - 1, second + 1));
+        log.delete_before(3).unwrap();
+        assert_eq!(log.start(), second + 1);
+        log.delete_before(i64::MAX).unwrap();
+        assert_eq!((log.segments(), log.start(), log.end()), (1, 60, 60));
+        drop(log);
+        let mut log = Log::open(dir.path(), &small(), 60, &mut |_, _| {}).unwrap();
+        assert_eq!((log.start(), log.end()), (60, 60));
+        put(&mut log, 1, &["new"]);
+        assert_eq!(all(&log, 1), [(60, "new".to_owned())]);
+        drop(log);
+        // The files were lost, or their end was cut: offsets are not given out twice.
+        let log = Log::open(dir.path(), &small(), 100, &mut |_, _| {}).unwrap();
+        assert_eq!((log.start(), log.end(), log.segments()), (100, 100, 1));
+        drop(log);
+        let log = Log::open(dir.path(), &small(), 0, &mut |_, _| {}).unwrap();
+        assert_eq!((log.start(), log.end()), (100, 100));
+    }
+
+    #[test]
+    fn retention_removes_segments_by_time_and_by_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        for n in 0..40 {
+            put(&mut log, 1_000 + n, &["some value"]);
+        }
+        let segments = log.segments();
+        let (third, in_third) = (log.segments[2].base, log.segments[2].max_timestamp);
+        log.configure(Config { retention_ms: 500, ..small() });
+        assert!(!log.retain(1_200).unwrap());
+        assert!(log.retain(in_third + 500).unwrap());
+        assert_eq!((log.segments(), log.start()), (segments - 2, third));
+        log.configure(Config { retention_ms: 500, delete: false, ..small() });
+        assert!(!log.retain(100_000).unwrap());
+
+        let keep = log.segments.iter().rev().take(2).map(|segment| segment.size).sum::<u64>();
+        log.configure(Config { retention_bytes: i64::try_from(keep).unwrap(), retention_ms: -1, ..small() });
+        assert!(log.retain(100_000).unwrap());
+        assert_eq!((log.segments(), log.size_bytes()), (2, keep));
+        assert!(!log.retain(100_000).unwrap());
+        log.configure(Config { retention_bytes: i64::try_from(keep).unwrap() - 1, retention_ms: -1, ..small() });
+        assert!(!log.retain(100_000).unwrap(), "a segment goes only when what is left is still enough");
+    }
+
+    #[test]
+    fn when_all_of_it_is_expired_the_end_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        assert!(!log.retain(i64::MAX).unwrap());
+        for n in 0..10 {
+            put(&mut log, n, &["v"]);
+        }
+        assert!(log.retain(i64::MAX).unwrap());
+        assert_eq!((log.segments(), log.start(), log.end(), log.size_bytes()), (1, 10, 10, 0));
+        assert!(!log.retain(i64::MAX).unwrap());
+        drop(log);
+        let mut log = open(dir.path(), &small());
+        assert_eq!((log.start(), log.end()), (10, 10));
+        put(&mut log, 1, &["v"]);
+        assert_eq!(all(&log, 1).len(), 1);
+        // Records without a time: the file's counts.
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        log.append(&batch(&[record(NONE, "k", "v")]), 0, 0, None).unwrap();
+        let now = i64::try_from(std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let week = Config::default().retention_ms;
+        assert!(!log.retain(now + week - 60_000).unwrap());
+        assert!(log.retain(now + week + 60_000).unwrap());
+    }
+
+    #[test]
+    fn a_read_that_has_begun_is_not_hurt_by_deletion() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        for n in 0..40 {
+            put(&mut log, n, &["some value"]);
+        }
+        let slices = [0, 20, 39].map(|from| log.slice(from, 40, 10_000, true).unwrap().unwrap());
+        let before = slices.each_ref().map(|slice| slice.read().unwrap());
+        log.delete_before(40).unwrap();
+        put(&mut log, 40, &["new"]);
+        assert_eq!(slices.each_ref().map(|slice| slice.read().unwrap()), before);
+        assert!(before.iter().all(|bytes| !bytes.is_empty()));
+    }
+
+    #[test]
+    fn a_segment_that_is_not_written_to_holds_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &small());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file before the first record");
+        for n in 0..40 {
+            put(&mut log, n, &["some value"]);
+        }
+        let count = |log: &Log| log.segments.iter().filter(|segment| segment.is_open()).count();
+        assert_eq!(count(&log), 1);
+        drop(log);
+        assert_eq!(count(&open(dir.path(), &small())), 0);
     }
 }

@@ -63,6 +63,16 @@ impl Segment {
         self.size == 0
     }
 
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn make_read_only(&mut self) {
+        self.file = Some(Arc::new(File::open(&self.path).unwrap()));
+    }
+
     /// Takes note of a batch that stands at the end.
     pub(super) fn note(&mut self, header: &Header) {
         if self.index.last().is_none_or(|entry| self.size.saturating_sub(entry.position) >= INTERVAL) {
@@ -98,12 +108,14 @@ impl Segment {
         if self.file.is_none() {
             self.activate()?;
         }
-        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        if let Err(error) = write_all(file, parts) {
-            // What was half written must not stand before the next batch.
-            file.set_len(self.size)?;
+        let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        if let Err(error) = write_all(&file, parts) {
+            // What was half written must not stand before the next batch. If it cannot be cut off now, it is when the file
+            // is opened for the next batch.
+            let _ = file.set_len(self.size);
             return Err(error);
         }
+        self.file = Some(file);
         self.note(header);
         Ok(())
     }
