@@ -4,3 +4,4 @@
 //! import `model`, `schema` and library crates, nothing else of the house.
 
 pub mod broker;
+pub mod registry;
