@@ -28,7 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use journal::{Entry, InMemory, Journal};
+pub use journal::{Entry, InMemory, Journal, OnTopic};
 
 use errors::Refusal;
 use records::Record;

@@ -173,10 +173,10 @@ pub(super) fn find(state: &State, segments: Vec<String>, query: Query) -> Result
     if let Some(subject) = subject {
         *subject = follow_alias(state, subject);
     }
-    if is_by_id(&segments) {
-        if let Some(subject) = query.get("subject").map(|subject| follow_alias(state, subject)) {
-            query.set("subject", subject);
-        }
+    if is_by_id(&segments)
+        && let Some(subject) = query.get("subject").map(|subject| follow_alias(state, subject))
+    {
+        query.set("subject", subject);
     }
     Ok((Place::of(&segments), query))
 }

@@ -307,10 +307,11 @@ fn look_up_read(state: &State, subject: &str, new: &Read, which: Which) -> Optio
 pub(super) fn register(state: &State, subject: &str, posted: &Posted, normalize: bool) -> Result<(Vec<Record>, Placed), Refusal> {
     let config = state.config_in_scope(subject);
     let normalize = normalize || config.normalize == Some(true);
-    if config.default_metadata.is_none() && config.override_metadata.is_none() {
-        if let Some(found) = registered_already(state, subject, posted, normalize)? {
-            return Ok((Vec::new(), found));
-        }
+    if config.default_metadata.is_none()
+        && config.override_metadata.is_none()
+        && let Some(found) = registered_already(state, subject, posted, normalize)?
+    {
+        return Ok((Vec::new(), found));
     }
     let mode = state.mode_in_scope(subject);
     check_mode(subject, posted, mode)?;
@@ -319,40 +320,38 @@ pub(super) fn register(state: &State, subject: &str, posted: &Posted, normalize:
     let posted = if mode == Mode::Import { posted.clone() } else { complete(&config, posted, before.last().copied(), next)? };
     let new = read(state, subject, &posted, normalize)?.ok_or_else(|| Refusal::invalid_schema("Empty schema"))?;
 
-    let mut id = posted.id;
-    if let Some((known, versions)) = state.registered(new.kept.guid(), subject) {
-        if id < 0 || id == known {
-            let number = versions.get(&Subject::of(subject)).copied();
-            let live = number.filter(|number| state.version(subject, *number, Which::Live).is_some());
-            if let (0, Some(version)) = (posted.version, live) {
-                return Ok((
-                    Vec::new(),
-                    Placed { subject: subject.to_owned(), version, id: known, schema: new.kept, since: None },
-                ));
-            }
-            id = known;
-        }
-    }
-    if posted.version == 0 {
-        let same = before.iter().rev().find(|old| (id < 0 || id == old.id) && matches(state, &new, old));
-        if let Some(old) = same {
-            let place = Placed { subject: subject.to_owned(), version: old.version, id: old.id, schema: new.kept, since: None };
-            return Ok((Vec::new(), place));
-        }
+    let known = state.registered(new.kept.guid(), subject).map(|(known, _)| known);
+    let known = known.filter(|known| posted.id < 0 || posted.id == *known);
+    let id = known.unwrap_or(posted.id);
+    if posted.version == 0
+        && let Some((version, id)) = same_before(state, subject, &new, known, id, &before)
+    {
+        return Ok((Vec::new(), Placed { subject: subject.to_owned(), version, id, schema: new.kept, since: None }));
     }
     if mode != Mode::Import {
         let reasons = incompatibilities(state, &config, &new, &before);
         if !reasons.is_empty() {
             return Err(Refusal::incompatible(subject, &reasons));
         }
-    }
-    if posted.version > 0 && posted.version != next && mode != Mode::Import {
-        return Err(Refusal::invalid_schema(format!("Version is not one more than previous version {}", next.saturating_sub(1))));
+        if posted.version > 0 && posted.version != next {
+            let message = format!("Version is not one more than previous version {}", next.saturating_sub(1));
+            return Err(Refusal::invalid_schema(message));
+        }
     }
     let version = if posted.version > 0 { posted.version } else { next };
     let id = if id >= 0 { not_another(state, subject, id, &new.kept)? } else { next_id(state, subject)? };
     let place = Placed { subject: subject.to_owned(), version, id, schema: new.kept, since: None };
     Ok((records_of(state, &place), place))
+}
+
+/// Version and id of a schema that is in the subject already: under the id that is `known` of it in the subject's context,
+/// or as a version that matches.
+fn same_before(state: &State, subject: &str, new: &Read, known: Option<i32>, id: i32, before: &[&Version]) -> Option<(i32, i32)> {
+    let place = Subject::of(subject);
+    let number = known.and_then(|_| state.registered(new.kept.guid(), subject)?.1.get(&place).copied());
+    let live = number.filter(|number| state.version(subject, *number, Which::Live).is_some());
+    let same = || before.iter().rev().find(|old| (id < 0 || id == old.id) && matches(state, new, old));
+    live.zip(known).or_else(|| same().map(|old| (old.version, old.id)))
 }
 
 /// Where a schema is registered already, which is asked before anything else: neither mode nor compatibility matter then.
