@@ -127,7 +127,7 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
     while let Some(part) = parts.next() {
         let name = part.split(';').next().unwrap_or_default();
         let decoded = String::from_utf8(unescape(name)?).ok()?;
-        if decoded.chars().any(|c| c.is_ascii_control() || c == '\\') || ["%2e", "%2E"].iter().any(|dot| is_dots(name, dot)) {
+        if decoded.chars().any(|c| c.is_ascii_control() || c == '\\') || is_escaped_dots(name) {
             return None;
         }
         match decoded.as_str() {
@@ -144,8 +144,9 @@ pub(super) fn segments(path: &str) -> Option<Vec<String>> {
 }
 
 /// Whether a segment is `.` or `..` with an escaped dot, which could mean two things.
-fn is_dots(segment: &str, dot: &str) -> bool {
-    segment.contains(dot) && matches!(segment.replace(dot, ".").as_str(), "." | "..")
+fn is_escaped_dots(segment: &str) -> bool {
+    let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+    plain != segment && matches!(plain.as_str(), "." | "..")
 }
 
 fn unescape(text: &str) -> Option<Vec<u8>> {
