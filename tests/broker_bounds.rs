@@ -126,10 +126,10 @@ fn an_array_that_is_announced_is_not_reserved() {
 #[test]
 fn ten_thousand_connections_leave_room_for_one_more() {
     let broker = Broker::start();
-    // This process may be allowed fewer files than the broker's needs for so many.
-    let most = rlimit::increase_nofile_limit(u64::MAX).unwrap().saturating_sub(200).min(10_000);
+    // Where processes may open fewer files, the broker has places for three quarters of them.
+    let most = (rlimit::increase_nofile_limit(u64::MAX).unwrap() / 2).min(10_000);
     let connections: Vec<TcpStream> = (0..most).map(|_| broker.connect()).collect();
-    assert!(connections.len() >= 800, "{}", connections.len());
+    assert_eq!(connections.len() as u64, most);
     broker.is_well();
     drop(connections);
     broker.is_well();

@@ -61,11 +61,11 @@ pub(super) async fn serve(broker: Arc<Broker>, listener: TcpListener) {
     connections.shutdown().await;
 }
 
-/// How many connections there may be: half of the files that the process may open, so that logs can always be opened. The
-/// process's soft limit is raised as far as it may be.
+/// How many connections there may be: three quarters of the files that the process may open, so that logs can always be
+/// opened. The process's soft limit is raised as far as it may be.
 fn most_connections() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    usize::try_from(files / 2).unwrap_or(usize::MAX)
+    usize::try_from(files / 4 * 3).unwrap_or(usize::MAX)
 }
 
 async fn connection(broker: Arc<Broker>, mut stream: TcpStream, peer: SocketAddr, buffered: Arc<Semaphore>) {
