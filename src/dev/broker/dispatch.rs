@@ -114,6 +114,8 @@ served! {
     DescribeGroups 0..=6 DescribeGroupsRequest => groups::describe_groups;
     ListGroups 0..=5 ListGroupsRequest => groups::list_groups;
     DeleteGroups 0..=2 DeleteGroupsRequest => groups::delete_groups;
+    ConsumerGroupHeartbeat 0..=1 ConsumerGroupHeartbeatRequest => groups::consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1 ConsumerGroupDescribeRequest => groups::consumer_group_describe;
 
     // transactions
     InitProducerId 0..=5 InitProducerIdRequest => transactions::init_producer_id;

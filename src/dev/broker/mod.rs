@@ -176,7 +176,7 @@ impl Broker {
         let configs = Configs::open(&settings, address, &journal)?;
         Ok(Broker {
             cluster_id: cluster_id(&journal)?,
-            groups: groups::Groups::open(&journal, now())?,
+            groups: groups::Groups::open(&journal, &settings.configs, now())?,
             transactions: Transactions::open(&journal)?,
             answers: data::fetch::Answers::default(),
             topics: Topics::open(&settings.data, &journal, |topic| configs.topic(topic), now())?,

@@ -120,7 +120,7 @@ impl Groups {
             ticket,
             unique: uuid::Uuid::new_v4().to_string(),
         };
-        let new = !inner.groups.contains_key(&**request.group_id);
+        let new = !matches!(inner.groups.get(&**request.group_id), Some(Group::Classic(_)));
         let group = inner.group_to_join(request)?;
         let mut outcome = group.join(request, &caller, &limits, broker.now());
         outcome.save |= new;
@@ -164,14 +164,18 @@ impl Groups {
 }
 
 impl Inner {
-    /// The group of a JoinGroup, made if the joiner is new to it.
+    /// The group of a JoinGroup, made if the joiner is new to it; an empty group of the other protocol becomes a classic one.
     fn group_to_join(&mut self, request: &JoinGroupRequest) -> Result<&mut Classic, ResponseError> {
         let name = request.group_id.to_string();
-        if !self.groups.contains_key(&name) {
-            if !request.member_id.is_empty() {
-                return Err(ResponseError::UnknownMemberId);
+        match self.groups.get(&name) {
+            Some(Group::Classic(_)) => {}
+            Some(Group::Consumer(group)) if !group.is_empty() => return Err(ResponseError::InconsistentGroupProtocol),
+            Some(Group::Consumer(_)) | None => {
+                if !request.member_id.is_empty() {
+                    return Err(ResponseError::UnknownMemberId);
+                }
+                self.groups.insert(name.clone(), Group::Classic(Classic::new()));
             }
-            self.groups.insert(name.clone(), Group::Classic(Classic::new()));
         }
         self.classic(&name)
     }
@@ -180,7 +184,7 @@ impl Inner {
     fn classic(&mut self, name: &str) -> Result<&mut Classic, ResponseError> {
         match self.groups.get_mut(name) {
             Some(Group::Classic(group)) => Ok(group),
-            None => Err(ResponseError::UnknownMemberId),
+            Some(Group::Consumer(_)) | None => Err(ResponseError::UnknownMemberId),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Groups and their offsets: this node coordinates all of them.
 //!
-//! The rules are pure machines ([`classic`], [`offsets`]); here they get a lock, a clock, the journal, and the
+//! The rules are pure machines ([`classic`], [`consumer`], [`offsets`]); here they get a lock, a clock, the journal, and the
 //! requests that wait for an answer. What is acknowledged is in the journal, so that groups come back after a kill as they
 //! were: members go on with their heartbeats, or time out.
 
+mod assignors;
 mod classic;
+mod consumer;
+mod heartbeat;
 mod list;
 mod membership;
 mod offset_calls;
@@ -26,10 +29,12 @@ use tokio::sync::{Notify, oneshot};
 use super::Broker;
 use super::journal::{Change, Journal, Kind};
 use classic::{Classic, Outcome, Reply, Ticket};
+use consumer::Consumer;
 use offsets::{Edit, Offsets, Place};
 use settings::Limits;
 
-pub use list::{delete_groups, describe_groups, list_groups};
+pub use heartbeat::consumer_group_heartbeat;
+pub use list::{consumer_group_describe, delete_groups, describe_groups, list_groups};
 pub use membership::{find_coordinator, heartbeat, join_group, leave_group, sync_group};
 pub use offset_calls::{offset_commit, offset_delete, offset_fetch, txn_offset_commit};
 
@@ -55,6 +60,7 @@ struct Inner {
 #[derive(Debug)]
 enum Group {
     Classic(Classic),
+    Consumer(Consumer),
 }
 
 /// A group in the journal.
@@ -62,36 +68,42 @@ enum Group {
 #[serde(rename_all = "kebab-case")]
 enum KeptGroup {
     Classic(classic::Kept),
+    Consumer(consumer::Kept),
 }
 
 impl Group {
     fn deadline(&self) -> Option<i64> {
         match self {
             Group::Classic(group) => group.deadline(),
+            Group::Consumer(group) => group.deadline(),
         }
     }
 
     fn is_empty(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_empty(),
+            Group::Consumer(group) => group.is_empty(),
         }
     }
 
     fn subscribes(&self, topic: &str) -> bool {
         match self {
             Group::Classic(group) => group.subscribes(topic),
+            Group::Consumer(group) => group.subscribes(topic),
         }
     }
 
     fn kept(&self) -> KeptGroup {
         match self {
             Group::Classic(group) => KeptGroup::Classic(group.kept()),
+            Group::Consumer(group) => KeptGroup::Consumer(group.kept().clone()),
         }
     }
 
-    fn restore(kept: KeptGroup, now: i64) -> Group {
+    fn restore(kept: KeptGroup, session: i64, now: i64) -> Group {
         match kept {
             KeptGroup::Classic(kept) => Group::Classic(Classic::restore(kept, now)),
+            KeptGroup::Consumer(kept) => Group::Consumer(Consumer::restore(kept, session, now)),
         }
     }
 }
@@ -101,10 +113,12 @@ impl Groups {
     ///
     /// # Errors
     /// The journal was written by another version.
-    pub(super) fn open(journal: &Journal, now: i64) -> io::Result<Groups> {
+    pub(super) fn open(journal: &Journal, configs: &BTreeMap<String, String>, now: i64) -> io::Result<Groups> {
+        let session = Limits::of(configs).consumer_session;
         let offsets = Offsets::load(journal.read(Kind::Offset)?, journal.read(Kind::PendingOffset)?)?;
         let kept = journal.read::<KeptGroup>(Kind::Group)?;
-        let mut groups: BTreeMap<_, _> = kept.into_iter().map(|(name, kept)| (name, Group::restore(kept, now))).collect();
+        let mut groups: BTreeMap<_, _> =
+            kept.into_iter().map(|(name, kept)| (name, Group::restore(kept, session, now))).collect();
         for name in offsets.groups() {
             if !groups.contains_key(name) {
                 groups.insert(name.clone(), Group::Classic(Classic::new()));
@@ -164,13 +178,14 @@ impl Groups {
 
     /// Lets every group do what is due; when the next thing is.
     fn expire(&self, broker: &Broker, limits: &Limits) -> i64 {
-        let now = broker.now();
+        let (now, topics) = (broker.now(), topics(broker));
         let mut inner = self.lock();
         let due = |group: &Group| group.deadline().is_some_and(|deadline| deadline <= now);
         let names: Vec<String> = inner.groups.iter().filter(|(_, group)| due(group)).map(|(name, _)| name.clone()).collect();
         for name in names {
             let outcome = match inner.groups.get_mut(&name) {
                 Some(Group::Classic(group)) => group.expire(limits, now),
+                Some(Group::Consumer(group)) => Outcome { replies: Vec::new(), save: group.expire(&topics, now) },
                 None => continue,
             };
             self.settle(broker, &mut inner, &name, outcome);
@@ -213,6 +228,7 @@ impl Group {
     fn ages_from(&self, committed: i64) -> Option<i64> {
         match self {
             Group::Classic(group) => group.ages_from(committed),
+            Group::Consumer(_) => Some(committed),
         }
     }
 }
@@ -296,6 +312,11 @@ pub(super) async fn groups_loop(broker: Arc<Broker>) {
             () = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())) => {}
         }
     }
+}
+
+/// All topics as they are now.
+fn topics(_broker: &Broker) -> consumer::Topics {
+    consumer::Topics::new()
 }
 
 fn limits(broker: &Broker) -> Limits {

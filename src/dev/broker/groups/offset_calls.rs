@@ -223,7 +223,7 @@ impl Groups {
         let of = inner.groups.get(group).ok_or(ResponseError::GroupIdNotFound)?;
         match of {
             Group::Classic(group) if !group.may_delete_offsets() => return Err(ResponseError::NonEmptyGroup),
-            Group::Classic(_) => {}
+            Group::Classic(_) | Group::Consumer(_) => {}
         }
         let result = |place: &Place| {
             if !exists(broker, place) {
@@ -253,6 +253,7 @@ impl Inner {
         }
         match self.groups.get_mut(group) {
             Some(Group::Classic(group)) => group.may_commit(member.id, member.instance, member.epoch, false, now),
+            Some(Group::Consumer(group)) => group.may_commit(member.id, member.epoch, false, member.version),
             None => Err(ResponseError::GroupIdNotFound),
         }
     }
@@ -266,12 +267,16 @@ impl Inner {
         }
         match self.groups.get_mut(group) {
             Some(Group::Classic(group)) => group.may_commit(member.id, member.instance, member.epoch, true, now),
+            Some(Group::Consumer(group)) => group.may_commit(member.id, member.epoch, true, member.version),
             None => Err(ResponseError::IllegalGeneration),
         }
     }
 
-    fn may_fetch(&self, _: &OffsetFetchRequestGroup) -> Result<(), ResponseError> {
-        Ok(())
+    fn may_fetch(&self, asked: &OffsetFetchRequestGroup) -> Result<(), ResponseError> {
+        match self.groups.get(&**asked.group_id) {
+            Some(Group::Consumer(group)) => group.may_fetch(asked.member_id.as_deref(), asked.member_epoch),
+            Some(Group::Classic(_)) | None => Ok(()),
+        }
     }
 
     fn fetch(&self, asked: &OffsetFetchRequestGroup, stable: bool) -> OffsetFetchResponseGroup {

@@ -15,6 +15,10 @@ pub(super) struct Limits {
     pub(super) offset_metadata_max: usize,
     pub(super) offsets_retention: i64,
     pub(super) offsets_retention_check: i64,
+    /// KIP-848: what members are told, and the bounds of what a group's own config may say.
+    pub(super) consumer_session: i64,
+    pub(super) consumer_heartbeat: i32,
+    pub(super) consumer_max_size: usize,
 }
 
 impl Limits {
@@ -30,6 +34,9 @@ impl Limits {
             offset_metadata_max: usize::try_from(number("offset.metadata.max.bytes", 4_096)).unwrap_or(4_096),
             offsets_retention: number("offsets.retention.minutes", 10_080).saturating_mul(60_000),
             offsets_retention_check: number("offsets.retention.check.interval.ms", 600_000).max(1),
+            consumer_session: number("group.consumer.session.timeout.ms", 45_000),
+            consumer_heartbeat: int("group.consumer.heartbeat.interval.ms", 5_000),
+            consumer_max_size: size("group.consumer.max.size"),
         }
     }
 }
