@@ -174,12 +174,13 @@ impl Broker {
         std::fs::create_dir_all(&settings.data)?;
         let journal = Journal::open(&settings.data.join("journal"))?;
         let configs = Configs::open(&settings, address, &journal)?;
+        let topics = Topics::open(&settings.data, &journal, |topic| configs.topic(topic), now())?;
         Ok(Broker {
             cluster_id: cluster_id(&journal)?,
-            groups: groups::Groups::open(&journal, &settings.configs, now())?,
+            groups: groups::Groups::open(&journal, &configs, &topics, now())?,
             transactions: Transactions::open(&journal)?,
             answers: data::fetch::Answers::default(),
-            topics: Topics::open(&settings.data, &journal, |topic| configs.topic(topic), now())?,
+            topics,
             configs,
             security: Security::open(&journal)?,
             settings,

@@ -256,6 +256,8 @@ impl Topics {
         broker.journal.write(&changes).map_err(|_| ResponseError::KafkaStorageError)?;
         self.known_mut().remove(&topic);
         topic.partitions().iter().for_each(|partition| partition.close());
+        // Offsets that are left over would be those of the next topic of the name.
+        broker.groups.forget_topic(broker, name).map_err(|_| ResponseError::KafkaStorageError)?;
         // What cannot be removed now is removed when the broker opens again.
         let _ = std::fs::remove_dir_all(self.logs.join(topic.id.to_string()));
         Ok(())

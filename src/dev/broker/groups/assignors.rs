@@ -183,11 +183,12 @@ mod tests {
             name in prop::sample::select(NAMES.to_vec()),
         ) {
             let topics: BTreeMap<TopicId, i32> = (0_u8..4).map(topic).zip(counts).collect();
-            let member = |(number, (want, before)): (usize, (&BTreeSet<u8>, &BTreeSet<(u8, i32)>))| {
-                let (want, before) = (want.iter().copied().collect::<Vec<_>>(), before.iter().copied().collect::<Vec<_>>());
+            let member = |number: usize| {
+                let want: Vec<_> = wants[number].iter().copied().collect();
+                let before: Vec<_> = befores[number].iter().copied().collect();
                 member(&format!("m{number}"), &want, &before)
             };
-            let members: Vec<_> = wants.iter().zip(&befores).enumerate().map(member).collect();
+            let members: Vec<_> = (0..wants.len()).map(member).collect();
             let assignment = assign(name, &members, &topics);
             let given: Vec<_> = assignment.values().flatten().copied().collect();
             let wanted: Partitions = topics

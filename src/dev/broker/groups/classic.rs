@@ -903,7 +903,10 @@ mod tests {
 
     impl Table {
         fn new() -> Table {
-            let limits = Limits::of(&BTreeMap::new());
+            let limits = Limits::of(|name| match name {
+                "group.max.size" => 100,
+                _ => 0,
+            });
             let (joined, synced) = (BTreeMap::new(), BTreeMap::new());
             Table { group: Classic::new(), limits, now: 1_000, next: 0, joined, synced, saves: 0 }
         }

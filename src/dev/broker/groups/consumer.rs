@@ -729,6 +729,7 @@ mod tests {
             table.group.expire(&table.topics, table.now);
         }
         assert_eq!(table.beat(&mut a), Err(ResponseError::UnknownMemberId));
+        table.beat(&mut b).unwrap();
         assert_eq!(table.indexes(&b), [0, 1, 2, 3]);
         table.now += SESSION;
         assert_eq!(table.group.deadline(), Some(table.now));
@@ -806,7 +807,7 @@ mod tests {
             a.clone().with_subscribed_topic_names(None),
             a.clone().with_member_epoch(AWAY),
             a.clone().with_server_assignor(Some(text("best"))),
-            a.clone().with_member_epoch(3),
+            a.with_member_epoch(3),
         ];
         let codes = refusals.map(|request| table.send(&request).unwrap_err().0);
         let expected = [

@@ -6,8 +6,11 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::consumer::{self, Caller, Consumer, Refusal};
-use super::{Group, Groups, Inner, limits, text, topics};
+use super::{Group, Groups, Inner, SESSION, limits, text, topics};
 use crate::dev::broker::{Broker, Call};
+
+/// The group config that says how often members are to be heard of.
+const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 
 /// ConsumerGroupHeartbeat.
 pub async fn consumer_group_heartbeat(
@@ -33,8 +36,8 @@ impl Groups {
             client_id: call.client_id.clone(),
             host: format!("/{}", call.session.peer.ip()),
             unique: uuid::Uuid::new_v4().to_string(),
-            session: limits.consumer_session,
-            heartbeat: limits.consumer_heartbeat,
+            session: broker.configs.group_number(&request.group_id, SESSION),
+            heartbeat: i32::try_from(broker.configs.group_number(&request.group_id, HEARTBEAT)).unwrap_or(i32::MAX),
             max_size: limits.consumer_max_size,
         };
         // The topics have a lock of their own, which is not held here.

@@ -107,7 +107,7 @@ impl Groups {
         if request.group_id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
-        if !(limits.session.0..=limits.session.1).contains(&request.session_timeout_ms) {
+        if !(limits.session.0..=limits.session.1).contains(&i64::from(request.session_timeout_ms)) {
             return Err(ResponseError::InvalidSessionTimeout);
         }
         let (sender, waiting) = oneshot::channel();

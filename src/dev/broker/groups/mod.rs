@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use super::Broker;
+use super::configs::Configs;
 use super::journal::{Change, Journal, Kind};
+use super::topics::{Topic, Topics};
+use assignors::TopicId;
 use classic::{Classic, Outcome, Reply, Ticket};
 use consumer::Consumer;
 use offsets::{Edit, Offsets, Place};
@@ -37,6 +40,9 @@ pub use heartbeat::consumer_group_heartbeat;
 pub use list::{consumer_group_describe, delete_groups, describe_groups, list_groups};
 pub use membership::{find_coordinator, heartbeat, join_group, leave_group, sync_group};
 pub use offset_calls::{offset_commit, offset_delete, offset_fetch, txn_offset_commit};
+
+/// The group config that says after how long a silent member of the consumer protocol is out.
+const SESSION: &str = "consumer.session.timeout.ms";
 
 /// All groups of the broker.
 #[derive(Debug)]
@@ -113,18 +119,22 @@ impl Groups {
     ///
     /// # Errors
     /// The journal was written by another version.
-    pub(super) fn open(journal: &Journal, configs: &BTreeMap<String, String>, now: i64) -> io::Result<Groups> {
-        let session = Limits::of(configs).consumer_session;
+    pub(super) fn open(journal: &Journal, configs: &Configs, topics: &Topics, now: i64) -> io::Result<Groups> {
         let offsets = Offsets::load(journal.read(Kind::Offset)?, journal.read(Kind::PendingOffset)?)?;
-        let kept = journal.read::<KeptGroup>(Kind::Group)?;
-        let mut groups: BTreeMap<_, _> =
-            kept.into_iter().map(|(name, kept)| (name, Group::restore(kept, session, now))).collect();
+        let restore = |(name, kept): (String, KeptGroup)| {
+            let session = configs.group_number(&name, SESSION);
+            (name, Group::restore(kept, session, now))
+        };
+        let mut groups: BTreeMap<_, _> = journal.read(Kind::Group)?.into_iter().map(restore).collect();
         for name in offsets.groups() {
             if !groups.contains_key(name) {
                 groups.insert(name.clone(), Group::Classic(Classic::new()));
             }
         }
-        let inner = Inner { groups, offsets, ..Inner::default() };
+        let mut inner = Inner { groups, offsets, ..Inner::default() };
+        // A kill between a topic's end and that of its offsets.
+        let left = inner.offsets.forget_where(|_, (topic, _)| topics.get(topic).is_none());
+        inner.edit(journal, left)?;
         Ok(Groups { inner: Mutex::new(inner), earlier: Notify::new(), planned: AtomicI64::new(0) })
     }
 
@@ -315,12 +325,13 @@ pub(super) async fn groups_loop(broker: Arc<Broker>) {
 }
 
 /// All topics as they are now.
-fn topics(_broker: &Broker) -> consumer::Topics {
-    consumer::Topics::new()
+fn topics(broker: &Broker) -> consumer::Topics {
+    let topic = |topic: &Arc<Topic>| (topic.name.clone(), (TopicId(topic.id), topic.count()));
+    broker.topics.list().iter().map(topic).collect()
 }
 
 fn limits(broker: &Broker) -> Limits {
-    Limits::of(&broker.settings.configs)
+    Limits::of(|name| broker.configs.number(name))
 }
 
 fn text(value: &str) -> StrBytes {

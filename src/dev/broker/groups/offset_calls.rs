@@ -199,8 +199,8 @@ impl Groups {
         wanted: &[Wanted],
     ) -> Result<Results, ResponseError> {
         let now = broker.now();
-        let mut results = check(broker, wanted);
         let mut inner = self.lock();
+        let mut results = check(broker, wanted);
         let member = Member {
             id: &request.member_id,
             instance: request.group_instance_id.as_deref(),
@@ -343,8 +343,8 @@ fn check(broker: &Broker, wanted: &[Wanted]) -> Results {
     wanted.iter().map(check).collect()
 }
 
-fn exists(_broker: &Broker, _place: &Place) -> bool {
-    true
+fn exists(broker: &Broker, (topic, partition): &Place) -> bool {
+    broker.topics.partition(topic, *partition).is_some()
 }
 
 /// Where nothing else was wrong, this is.
