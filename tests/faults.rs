@@ -29,7 +29,10 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (broker, registry) = runtime.block_on(async {
             let broker = Running::start(Settings::new(folder.path().join("broker"))).await.unwrap();
-            let registry = registry::Running::start(registry::Settings::default(), registry::on(&broker.broker)).await.unwrap();
+            let registry =
+                registry::Running::start(registry::Settings::default(), registry::OnTopic::open(broker.broker.clone()).unwrap())
+                    .await
+                    .unwrap();
             (broker, registry)
         });
         std::fs::create_dir_all(folder.path().join(".git")).unwrap();
@@ -126,7 +129,8 @@ fn expected(rows: u32) -> Vec<String> {
 
 /// The last value of each key, sorted.
 fn table(stage: &Stage, name: &str) -> Vec<String> {
-    let text = stage.works(name, &["tail", &format!("{name}-sums"), "--until-end", "--from", "earliest", "-f", name, "-o", "json"]);
+    let text =
+        stage.works(name, &["tail", &format!("{name}-sums"), "--until-end", "--from", "earliest", "-f", name, "-o", "json"]);
     let mut last = std::collections::BTreeMap::new();
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -14,8 +14,9 @@ use super::load::{self, Loaded, Manifests};
 use super::out::Out;
 use super::run::{self, Shape, Signals, View};
 use super::world::{self, Form};
-use crate::dev::broker::{self, faults::Faults};
-use crate::model::environment::{Environment, Kafka};
+use crate::dev::broker::faults::Faults;
+use crate::dev::{broker, registry};
+use crate::model::environment::{Environment, Kafka, Registry};
 use crate::run::{Options, Watch};
 
 /// The whole platform on this machine: broker, registry, products applied and running
@@ -180,12 +181,14 @@ impl Data {
 /// The servers.
 struct Stack {
     broker: broker::Running,
+    registry: Option<registry::Running>,
 }
 
 impl Stack {
     async fn start(arguments: &Arguments, data: &Path) -> Result<Stack, Failure> {
         let mut settings = broker::Settings::new(data.join("broker"));
-        settings.port = free_port(arguments.port, "--port")?;
+        // A registry keeps its schemas on a broker, which then is nobody else's business.
+        settings.port = if arguments.only == Some(Part::Registry) { 0 } else { free_port(arguments.port, "--port")? };
         settings.authorize = arguments.authorize;
         settings.super_users = vec!["User:ANONYMOUS".to_owned()];
         settings.configs = arguments.configs.iter().cloned().collect();
@@ -195,7 +198,11 @@ impl Stack {
             settings.faults = Arc::new(Faults::parse(&text).map_err(|error| wrong(&error))?);
         }
         let broker = broker::Running::start(settings).await?;
-        Ok(Stack { broker })
+        let registry = match arguments.only {
+            Some(Part::Broker) => None,
+            _ => Some(start_registry(arguments, &broker).await?),
+        };
+        Ok(Stack { broker, registry })
     }
 
     /// Says what runs where.
@@ -204,6 +211,11 @@ impl Stack {
         if arguments.only != Some(Part::Registry) {
             let taken = if [0, self.broker.broker.address.port()].contains(&arguments.port) { "" } else { TAKEN };
             out.talk(&format!("broker    {}{taken}", self.broker.bootstrap()));
+        }
+        if let Some(registry) = &self.registry {
+            let as_asked = arguments.registry_port == 0 || registry.url().ends_with(&format!(":{}", arguments.registry_port));
+            let taken = if as_asked { "" } else { TAKEN };
+            out.talk(&format!("registry  {}{taken}", registry.url()));
         }
         out.talk(&match data {
             Data::Passing(folder) => format!("data      {} (goes when this ends; --data DIR keeps it)", folder.path().display()),
@@ -221,11 +233,26 @@ impl Stack {
             ));
         }
         environment.kafka = Kafka { bootstrap: self.broker.bootstrap(), security: None };
+        if let Some(registry) = &self.registry {
+            environment.registry = Registry { url: registry.url(), basic: None };
+        }
     }
 
     async fn stop(&mut self) {
+        if let Some(registry) = &mut self.registry {
+            registry.stop().await;
+        }
         self.broker.stop().await;
     }
+}
+
+async fn start_registry(arguments: &Arguments, broker: &broker::Running) -> Result<registry::Running, Failure> {
+    let settings = registry::Settings {
+        port: free_port(arguments.registry_port, "--registry-port")?,
+        cluster_id: broker.broker.cluster_id.clone(),
+    };
+    let journal = registry::OnTopic::open(broker.broker.clone())?;
+    Ok(registry::Running::start(settings, journal).await?)
 }
 
 const TAKEN: &str = " (the port asked for is taken)";

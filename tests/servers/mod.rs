@@ -8,15 +8,15 @@ use mesh::dev::broker::{Running, Settings};
 use mesh::dev::registry;
 
 /// Where the servers are.
-pub struct Servers {
+pub(crate) struct Servers {
     /// `host:port`
-    pub bootstrap: String,
+    pub(crate) bootstrap: String,
     /// The registry's base URL.
-    pub registry: String,
+    pub(crate) registry: String,
 }
 
 /// The servers, started by whoever asks first.
-pub fn servers() -> &'static Servers {
+pub(crate) fn servers() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
     SERVERS.get_or_init(|| match (std::env::var("MESH_BOOTSTRAP"), std::env::var("MESH_REGISTRY")) {
         (Ok(bootstrap), Ok(registry)) => Servers { bootstrap, registry },
@@ -33,7 +33,10 @@ fn dev() -> Servers {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let broker = Running::start(Settings::new(data)).await.unwrap();
-            let registry = registry::Running::start(registry::Settings::default(), registry::on(&broker.broker)).await.unwrap();
+            let registry =
+                registry::Running::start(registry::Settings::default(), registry::OnTopic::open(broker.broker.clone()).unwrap())
+                    .await
+                    .unwrap();
             tell.send(Servers { bootstrap: broker.bootstrap(), registry: registry.url() }).unwrap();
             std::future::pending::<()>().await;
         });
