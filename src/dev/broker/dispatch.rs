@@ -15,7 +15,7 @@ use super::refusals::refused;
 use super::security::guard::{self, Verdict};
 use super::security::{acls, quotas, sasl, scram};
 use super::transactions::api as transactions;
-use super::{Broker, Call, Session, groups, layout};
+use super::{Broker, Call, Session, admin, groups, layout};
 
 /// What becomes of a connection after a request.
 #[derive(Debug)]
@@ -127,6 +127,21 @@ served! {
     WriteTxnMarkers 1..=1 WriteTxnMarkersRequest => transactions::write_txn_markers;
 
     // administration
+    CreateTopics 2..=7 CreateTopicsRequest => admin::topics::create;
+    DeleteTopics 1..=6 DeleteTopicsRequest => admin::topics::delete;
+    CreatePartitions 0..=3 CreatePartitionsRequest => admin::topics::create_partitions;
+    DescribeConfigs 1..=4 DescribeConfigsRequest => admin::configs::describe;
+    AlterConfigs 0..=2 AlterConfigsRequest => admin::configs::replace;
+    IncrementalAlterConfigs 0..=1 IncrementalAlterConfigsRequest => admin::configs::alter;
+    ListConfigResources 0..=1 ListConfigResourcesRequest => admin::configs::list;
+    AlterPartitionReassignments 0..=1 AlterPartitionReassignmentsRequest => admin::replicas::reassign;
+    ListPartitionReassignments 0..=0 ListPartitionReassignmentsRequest => admin::replicas::list_reassignments;
+    ElectLeaders 0..=2 ElectLeadersRequest => admin::replicas::elect;
+    AlterReplicaLogDirs 1..=2 AlterReplicaLogDirsRequest => admin::replicas::move_dirs;
+    DescribeCluster 0..=2 DescribeClusterRequest => admin::cluster::describe;
+    DescribeQuorum 0..=2 DescribeQuorumRequest => admin::cluster::quorum;
+    UnregisterBroker 0..=0 UnregisterBrokerRequest => admin::cluster::unregister;
+    UpdateFeatures 0..=2 UpdateFeaturesRequest => admin::features::update;
 
     // security
     SaslHandshake 0..=1 SaslHandshakeRequest => sasl::handshake;
@@ -215,6 +230,17 @@ fn versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(api).collect())
 }
 
-async fn api_versions(_: &Arc<Broker>, _: &Call, _: ApiVersionsRequest) -> ApiVersionsResponse {
-    versions()
+async fn api_versions(broker: &Arc<Broker>, call: &Call, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    let names = [request.client_software_name.as_str(), request.client_software_version.as_str()];
+    if call.version >= 3 && !names.into_iter().all(is_software_name) {
+        return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
+    }
+    broker.features.show(versions(), call.version)
+}
+
+/// KIP-511: letters and digits, `-` and `.` between them.
+fn is_software_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let ends = |end: Option<u8>| end.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    name.bytes().all(inner) && ends(name.bytes().next()) && ends(name.bytes().next_back())
 }

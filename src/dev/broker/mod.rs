@@ -5,6 +5,7 @@
 //! [`Broker`], whose parts lock themselves. What must outlive a kill stands in two places: records in the partitions' logs,
 //! everything else in the [`journal`].
 
+pub mod admin;
 pub mod batch;
 pub mod compression;
 pub mod configs;
@@ -83,6 +84,7 @@ pub struct Broker {
     pub cluster_id: String,
     pub journal: Journal,
     pub configs: Configs,
+    pub features: admin::features::Features,
     pub topics: Topics,
     /// What answers that are not yet written may take.
     pub answers: data::fetch::Answers,
@@ -182,6 +184,7 @@ impl Broker {
             answers: data::fetch::Answers::default(),
             topics,
             configs,
+            features: admin::features::Features::open(&journal)?,
             security: Security::open(&journal)?,
             settings,
             address,

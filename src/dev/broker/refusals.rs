@@ -47,14 +47,17 @@ refusals! {
         JoinGroup JoinGroupRequest JoinGroupResponse,
         LeaveGroup LeaveGroupRequest LeaveGroupResponse,
         ListGroups ListGroupsRequest ListGroupsResponse,
+        ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse,
         ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse,
         OffsetDelete OffsetDeleteRequest OffsetDeleteResponse,
         SyncGroup SyncGroupRequest SyncGroupResponse,
+        UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse,
         UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
     each:
         AddPartitionsToTxn AddPartitionsToTxnRequest => add_partitions_to_txn,
         AlterClientQuotas AlterClientQuotasRequest => alter_client_quotas,
         AlterConfigs AlterConfigsRequest => alter_configs,
+        AlterReplicaLogDirs AlterReplicaLogDirsRequest => alter_replica_log_dirs,
         AlterUserScramCredentials AlterUserScramCredentialsRequest => alter_user_scram_credentials,
         CreateAcls CreateAclsRequest => create_acls,
         CreatePartitions CreatePartitionsRequest => create_partitions,
@@ -77,6 +80,17 @@ refusals! {
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest => offset_for_leader_epoch,
         Produce ProduceRequest => produce,
         TxnOffsetCommit TxnOffsetCommitRequest => txn_offset_commit,
+}
+
+fn alter_replica_log_dirs(request: &AlterReplicaLogDirsRequest, code: i16) -> Boxed {
+    use alter_replica_log_dirs_response::{AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult};
+    let partition = |index: i32| AlterReplicaLogDirPartitionResult::default().with_partition_index(index).with_error_code(code);
+    let topic = |topic: &alter_replica_log_dirs_request::AlterReplicaLogDirTopic| {
+        let partitions = topic.partitions.iter().map(|index| partition(*index)).collect();
+        AlterReplicaLogDirTopicResult::default().with_topic_name(topic.name.clone()).with_partitions(partitions)
+    };
+    let topics = request.dirs.iter().flat_map(|dir| &dir.topics).map(topic).collect();
+    Box::new(AlterReplicaLogDirsResponse::default().with_results(topics))
 }
 
 fn produce(request: &ProduceRequest, code: i16) -> Boxed {

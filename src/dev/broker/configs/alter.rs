@@ -42,6 +42,20 @@ impl Configs {
         Ok(after)
     }
 
+    /// What is set for a resource when exactly these configs are set.
+    ///
+    /// # Errors
+    /// As [`Configs::altered`].
+    pub fn replaced(&self, resource: &Resource, ops: &[(String, Op)]) -> Result<Values, Refused> {
+        let set = |(name, op): &(String, Op)| match op {
+            Op::Set(value) => Some((name.clone(), value.clone())),
+            _ => None,
+        };
+        let after = ops.iter().filter_map(set).collect();
+        self.check(resource, &after)?;
+        Ok(after)
+    }
+
     /// A list with elements added or taken away. Where nothing is set, it begins with Kafka's default, not with what holds.
     fn list_with(&self, resource: &Resource, before: &Values, name: &str, value: &str, append: bool) -> Result<String, Refused> {
         let verb = if append { "append to" } else { "subtract from" };
@@ -67,12 +81,10 @@ impl Configs {
     /// # Errors
     /// As [`Configs::altered`].
     pub fn check(&self, resource: &Resource, values: &Values) -> Result<(), Refused> {
-        let inner = self.inner();
-        let levels = self.levels(&inner);
         match resource {
-            Resource::Topic(_) => check_topic(levels, values),
+            Resource::Topic(_) => check_topic(self.levels(&self.inner()), values),
             Resource::Broker | Resource::Cluster => self.check_broker(resource, values),
-            Resource::Group(_) => check_group(levels, values),
+            Resource::Group(_) => check_group(self.levels(&self.inner()), values),
             Resource::Metrics(_) => check_metrics(values),
         }
     }
@@ -81,6 +93,7 @@ impl Configs {
         let cluster = *resource == Resource::Cluster;
         for (name, value) in values {
             check_broker_value(name, value)?;
+            self.check_threads(name, value)?;
         }
         // KIP-966: with eligible leader replicas, which Kafka 4 has from the start, this one is the cluster's alone.
         if cluster && !values.contains_key(MIN_INSYNC) {
@@ -92,6 +105,25 @@ impl Configs {
             return Err(Refused::new(ResponseError::InvalidConfig, message));
         }
         Ok(())
+    }
+}
+
+impl Configs {
+    /// KIP-226: a number of threads is at most doubled or halved in one step.
+    fn check_threads(&self, name: &str, value: &str) -> Result<(), Refused> {
+        const THREADS: [&str; 5] = [
+            "background.threads",
+            "log.cleaner.threads",
+            "num.io.threads",
+            "num.network.threads",
+            "num.recovery.threads.per.data.dir",
+        ];
+        let (now, wanted) = (self.number(name), value.trim().parse::<i64>().unwrap_or(0));
+        if !THREADS.contains(&name) || (now / 2..=now.saturating_mul(2)).contains(&wanted) {
+            return Ok(());
+        }
+        let message = format!("{name} is {now}: it is at most doubled or halved at once, not made {wanted}");
+        Err(Refused::new(ResponseError::InvalidRequest, message))
     }
 }
 
@@ -270,6 +302,18 @@ mod tests {
                 &b,
                 &["max.connections.per.ip =-7"],
                 "InvalidRequest: Invalid value '-7' of max.connections.per.ip: it is at least 0",
+            ),
+            (&b, &["num.io.threads =16"], "num.io.threads=16"),
+            (&b, &["num.network.threads =1"], "num.network.threads=1"),
+            (
+                &b,
+                &["num.io.threads =17"],
+                "InvalidRequest: num.io.threads is 8: it is at most doubled or halved at once, not made 17",
+            ),
+            (
+                &b,
+                &["num.io.threads =3"],
+                "InvalidRequest: num.io.threads is 8: it is at most doubled or halved at once, not made 3",
             ),
             (&b, &["log.cleaner.threads +1"], "InvalidConfig: Cannot append to log.cleaner.threads: it is not a list"),
             (

@@ -121,9 +121,14 @@ impl Key {
         if self.rule == Rule::Replicas {
             self.replicas(value)?;
         }
-        let elements = elements(value);
-        elements.iter().try_for_each(|element| self.text(element))?;
-        Ok(elements.join(","))
+        let mut once: Vec<&str> = Vec::new();
+        for element in elements(value) {
+            self.text(element)?;
+            if !once.contains(&element) {
+                once.push(element);
+            }
+        }
+        Ok(once.join(","))
     }
 
     fn replicas(&self, value: &str) -> Result<(), Refused> {
@@ -234,6 +239,7 @@ mod tests {
             (Type::Double, Rule::Any, "10000000", "1.0E7"),
             (Type::Double, Rule::Any, "NaN", "! Invalid value 'NaN' of some.key: it is a number of type DOUBLE"),
             (Type::List, policies, " compact , delete ", "compact,delete"),
+            (Type::List, policies, "delete,delete", "delete"),
             (Type::List, policies, "", ""),
             (Type::List, policies, "none", "! Invalid value 'none' of some.key: it is one of compact, delete"),
             (Type::List, policies, "delete,", "! Invalid value '' of some.key: it is one of compact, delete"),

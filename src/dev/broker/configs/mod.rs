@@ -282,12 +282,13 @@ fn journaled(resource: &Resource, values: &Values) -> io::Result<Change> {
 
 /// The settings' configs, over what is different on one node: one replica of everything, and no waiting for more members.
 fn statics(settings: &Settings, address: SocketAddr) -> Values {
+    let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
     let own = [
         ("advertised.listeners", format!("PLAINTEXT://{address}")),
         ("broker.id", NODE.to_string()),
         ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ("listeners", format!("PLAINTEXT://{address}")),
-        ("log.dirs", settings.data.display().to_string()),
+        ("log.dirs", data.display().to_string()),
         ("node.id", NODE.to_string()),
         ("offsets.topic.replication.factor", "1".to_owned()),
         ("process.roles", "broker,controller".to_owned()),

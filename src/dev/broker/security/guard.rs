@@ -116,6 +116,9 @@ fn whole(asker: &Asker<'_>, request: &dyn Any) -> Result<(), i16> {
         AlterPartitionReassignmentsRequest => |_| asker.on_cluster(ALTER);
         ListPartitionReassignmentsRequest => |_| asker.on_cluster(DESCRIBE);
         UpdateFeaturesRequest => |_| asker.on_cluster(ALTER);
+        UnregisterBrokerRequest => |_| asker.on_cluster(ALTER);
+        AlterReplicaLogDirsRequest => |_| asker.on_cluster(ALTER);
+        ListConfigResourcesRequest => |_| asker.on_cluster(DESCRIBE_CONFIGS);
     }
     Ok(())
 }
