@@ -11,7 +11,8 @@ use crate::model::row::{DataType, Field, RowType, type_name};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
     pub format: Format,
-    /// Columns that a row can have, in the text's order. What need not be there is nullable.
+    /// Columns that a row can have, in the text's order, in Protobuf in that of the numbers. What need not be there is
+    /// nullable.
     pub row_type: RowType,
     /// Columns that no row can have, each with the reason. An error only for who reads or writes them. With an empty
     /// name: why the schema as a whole has no columns.
@@ -62,6 +63,12 @@ pub fn mismatches(declared: &Columns, computed: &RowType) -> Vec<Mismatch> {
 /// Whether values of `computed` may stand in a column that is declared as `declared`.
 fn fits(format: Format, declared: &Field, computed: &Field) -> Result<(), String> {
     if computed.is_nullable() && !declared.is_nullable() {
+        if format == Format::Protobuf && !matches!(declared.data_type(), DataType::List(_) | DataType::Map(..)) {
+            return Err(format!(
+                "can't be null in the contract, as it is not declared optional, but the query computes {} that may be null",
+                type_name(computed.data_type())
+            ));
+        }
         return Err(format!(
             "is required in the contract, but the query computes {} that may be null",
             type_name(computed.data_type())
@@ -118,13 +125,15 @@ pub(super) fn map_value(entries: &Field) -> Option<Arc<Field>> {
 }
 
 /// A JSON record can carry any number as a number and has strings for times and bytes. An Avro record carries exactly its
-/// types, but for whole numbers that are narrower; everything else needs a CAST in the query.
+/// types, but for whole numbers that are narrower; everything else needs a CAST in the query. So does a Protobuf record,
+/// whose times have any unit.
 fn scalar_fits(format: Format, declared: &DataType, computed: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Date64, Decimal128, Decimal256, FixedSizeBinary, Float16, Float32, Float64, Int8, Int16,
         Int32, Int64, LargeBinary, LargeUtf8, Null, Time32, Time64, Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
     };
     let json = format == Format::Json;
+    let protobuf = format == Format::Protobuf;
     match (declared, computed) {
         // Only nulls, and those were looked at before.
         (_, Null) => true,
@@ -132,6 +141,8 @@ fn scalar_fits(format: Format, declared: &DataType, computed: &DataType) -> bool
         (Int32, Int8 | Int16 | Int32 | UInt8 | UInt16) => true,
         (Int64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => true,
         (Int64, UInt64) => json,
+        // Numbers out of range are told when they are written: queries have no unsigned numbers.
+        (UInt64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => protobuf,
         (Float64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Float32) => json,
         (Float64, Decimal128(..) | Decimal256(..)) => json,
         (
@@ -139,6 +150,8 @@ fn scalar_fits(format: Format, declared: &DataType, computed: &DataType) -> bool
             Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..) | Binary | LargeBinary | BinaryView | FixedSizeBinary(_),
         ) => json,
         (Decimal128(precision, scale), Decimal128(p, s)) => s == scale && p <= precision,
+        (Timestamp(_, Some(_)), Timestamp(_, Some(_))) if protobuf => true,
+        (Time64(_), Time32(_) | Time64(_)) if protobuf => true,
         (Timestamp(unit, zone), Timestamp(own, computed)) => unit == own && zone.is_some() == computed.is_some(),
         (declared, computed) => declared == computed,
     }
@@ -225,6 +238,26 @@ mod tests {
         insta::assert_snapshot!(lines(&declared, columns).join("\n"), @r"
         d is DOUBLE in the contract, but the query computes BIGINT
         at is TIMESTAMP WITH TIME ZONE in milliseconds in the contract, but the query computes TIMESTAMP WITH TIME ZONE in nanoseconds
+        ");
+    }
+
+    #[test]
+    fn protobuf_has_null_where_it_is_declared() {
+        let text = r#"syntax = "proto3"; import "google/protobuf/timestamp.proto";
+            message M { string a = 1; optional string b = 2; uint64 n = 3; google.protobuf.Timestamp at = 4; repeated int32 l = 5; }"#;
+        let declared = parse(Format::Protobuf, text, &[]).unwrap().columns();
+        let columns = vec![
+            Field::new("a", DataType::Utf8, true),
+            Field::new("b", DataType::Utf8, true),
+            Field::new("n", DataType::Int64, false),
+            Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true),
+            Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Int32, true))), false),
+            Field::new("more", DataType::Utf8, true),
+        ];
+        insta::assert_snapshot!(lines(&declared, columns).join("\n"), @"
+        a can't be null in the contract, as it is not declared optional, but the query computes STRING that may be null
+        l does not fit: each item can't be null in the contract, as it is not declared optional, but the query computes INTEGER that may be null
+        more is computed by the query, but the contract does not have it and allows nothing else
         ");
     }
 

@@ -12,6 +12,7 @@ mod avro;
 mod columns;
 mod contract;
 mod json;
+mod protobuf;
 mod text;
 
 use std::ops::Range;
@@ -63,6 +64,7 @@ pub struct Schema {
 enum Language {
     Avro(avro::Avro),
     Json(json::Json),
+    Protobuf(Box<protobuf::Protobuf>),
 }
 
 /// Reads a schema. `references` are those that the text names, each with its own.
@@ -70,7 +72,7 @@ pub fn parse(format: Format, text: &str, references: &[Reference]) -> Result<Sch
     let language = match format {
         Format::Avro => Language::Avro(avro::parse(text, &in_order(references)?)?),
         Format::Json => Language::Json(json::parse(text, &in_order(references)?)?),
-        Format::Protobuf => return Err(SchemaError::new("Protobuf schemas are not read yet", None)),
+        Format::Protobuf => Language::Protobuf(Box::new(protobuf::parse(text, references)?)),
     };
     Ok(Schema { language, references: references.to_vec() })
 }
@@ -81,6 +83,7 @@ impl Schema {
         match &self.language {
             Language::Avro(_) => Format::Avro,
             Language::Json(_) => Format::Json,
+            Language::Protobuf(_) => Format::Protobuf,
         }
     }
 
@@ -90,6 +93,7 @@ impl Schema {
         match &self.language {
             Language::Avro(schema) => schema.print(normalize),
             Language::Json(schema) => schema.print(normalize),
+            Language::Protobuf(schema) => schema.print(normalize),
         }
     }
 
@@ -103,7 +107,7 @@ impl Schema {
         let mut hash = Sha256::new();
         hash_part(&mut hash, self.format().registry_name());
         hash_part(&mut hash, &self.canonical());
-        for line in reference_lines(&self.references) {
+        for line in reference_lines(self.format(), &self.references) {
             hash_part(&mut hash, &line);
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -113,7 +117,7 @@ impl Schema {
     pub fn same_as(&self, other: &Schema, normalize: bool) -> bool {
         self.format() == other.format()
             && self.stored(normalize) == other.stored(normalize)
-            && reference_lines(&self.references) == reference_lines(&other.references)
+            && reference_lines(self.format(), &self.references) == reference_lines(self.format(), &other.references)
     }
 
     /// The columns of a record of this schema.
@@ -121,6 +125,16 @@ impl Schema {
         match &self.language {
             Language::Avro(schema) => schema.columns(),
             Language::Json(schema) => schema.columns(),
+            Language::Protobuf(schema) => schema.columns(),
+        }
+    }
+
+    /// The columns of a Protobuf message that is called so, with or without its package; `None` where there is no such
+    /// message, and in other languages.
+    pub fn columns_of(&self, message: &str) -> Option<Columns> {
+        match &self.language {
+            Language::Protobuf(schema) => schema.columns_of(message),
+            _ => None,
         }
     }
 
@@ -130,6 +144,8 @@ impl Schema {
         match &self.language {
             Language::Avro(schema) => schema.bare(),
             Language::Json(schema) => schema.bare(),
+            // Every Protobuf record is a message.
+            Language::Protobuf(_) => None,
         }
     }
 }
@@ -187,6 +203,7 @@ fn read_by(reader: &Schema, writer: &Schema, direction: Direction, version: usiz
         // Equal schemas need no comparison, however deep they recurse.
         (Language::Json(_), Language::Json(_)) if reader.same_as(writer, true) => return Vec::new(),
         (Language::Json(reader), Language::Json(writer)) => json::incompatibilities(reader, writer),
+        (Language::Protobuf(reader), Language::Protobuf(writer)) => protobuf::incompatibilities(reader, writer),
         _ => vec![Finding {
             kind: UNDECIDED,
             path: String::new(),
@@ -245,13 +262,17 @@ fn in_order(references: &[Reference]) -> Result<Vec<(&str, &str)>, SchemaError> 
     Ok(out)
 }
 
-/// References in one form and order: name, text without whitespace and with sorted keys, then what it refers to.
-fn reference_lines(references: &[Reference]) -> Vec<String> {
+/// References in one form and order: name, text in one form, then what it refers to.
+fn reference_lines(format: Format, references: &[Reference]) -> Vec<String> {
     let mut lines: Vec<String> = references
         .iter()
         .map(|reference| {
-            let text = text::read_whole(&reference.text).map_or_else(|_| reference.text.clone(), |value| value.print(true));
-            let inner = reference_lines(&reference.references).join("\n");
+            let text = match format {
+                Format::Protobuf => protobuf::reprint(&reference.text),
+                _ => text::read_whole(&reference.text).map(|value| value.print(true)).ok(),
+            };
+            let text = text.unwrap_or_else(|| reference.text.clone());
+            let inner = reference_lines(format, &reference.references).join("\n");
             format!("{}\n{}\n{text}\n{}\n{inner}", reference.name, text.len(), inner.len())
         })
         .collect();
@@ -278,6 +299,10 @@ mod tests {
 
     fn avro(text: &str) -> Schema {
         parse(Format::Avro, text, &[]).unwrap()
+    }
+
+    fn protobuf(text: &str) -> Schema {
+        parse(Format::Protobuf, &format!("syntax = \"proto3\"; package p; {text}"), &[]).unwrap()
     }
 
     fn lines(found: &[Incompatibility]) -> String {
@@ -308,6 +333,93 @@ mod tests {
         Backward v0 ADDITIONAL_PROPERTIES_REMOVED #/additionalProperties: the schema allows undeclared properties in the old schema and none in the new schema
         Forward v0 TYPE_CHANGED #/properties/a: "a" has another type in the old schema than in the new schema
         "#);
+    }
+
+    #[test]
+    fn reasons_in_protobuf_are_told_by_field() {
+        let old = protobuf(
+            "message M { int32 a = 1; string b = 2; int32 c = 3; N n = 4; oneof o { bool x = 5; bool y = 6; } map<string, int32> m = 7; } message N {}",
+        );
+        let new = protobuf(
+            "message M { string a = 1; oneof q { string b = 2; int32 c = 3; } O n = 4; oneof o { bool x = 5; } map<string, N2> m = 7; message N2 {} } message O {}",
+        );
+        insta::assert_snapshot!(lines(&check(Compatibility::Full, &new, &[old])), @"
+        Backward v0 MULTIPLE_FIELDS_MOVED_TO_ONEOF #/M/q: oneof q of M takes in b, c, of which records of the old schema may have more than one
+        Backward v0 ONEOF_FIELD_REMOVED #/M/o/6: field y of oneof o of M is not in it in the new schema
+        Backward v0 FIELD_SCALAR_KIND_CHANGED #/M/1: field a of M is string in the new schema and int32 in the old schema, which have other bytes
+        Backward v0 FIELD_NAMED_TYPE_CHANGED #/M/4: field n of M is of type O in the new schema and N in the old schema
+        Backward v0 FIELD_KIND_CHANGED #/M/7: field m of M is N2 in the new schema and int32 in the old schema
+        Backward v0 MESSAGE_REMOVED #/N: message N is in the old schema and not in the new schema
+        Forward v0 FIELD_SCALAR_KIND_CHANGED #/M/1: field a of M is int32 in the old schema and string in the new schema, which have other bytes
+        Forward v0 FIELD_NAMED_TYPE_CHANGED #/M/4: field n of M is of type N in the old schema and O in the new schema
+        Forward v0 FIELD_KIND_CHANGED #/M/7: field m of M is int32 in the old schema and N2 in the new schema
+        Forward v0 MESSAGE_REMOVED #/M/N2: message M.N2 is in the new schema and not in the old schema
+        Forward v0 MESSAGE_REMOVED #/O: message O is in the new schema and not in the old schema
+        ");
+        let old =
+            parse(Format::Protobuf, "message R { required int32 a = 1; oneof o { int32 b = 2; } optional int32 c = 3; }", &[])
+                .unwrap();
+        let new =
+            parse(Format::Protobuf, "package q; message R { oneof o { int32 b = 2; int32 c = 3; } required int32 d = 4; }", &[])
+                .unwrap();
+        insta::assert_snapshot!(lines(&check(Compatibility::Backward, &new, &[old])), @r#"
+        Backward v0 PACKAGE_CHANGED #/: the package is "q" in the new schema and none in the old schema
+        Backward v0 FIELD_MOVED_TO_EXISTING_ONEOF #/R/o: field c of R is in oneof o in the new schema, beside fields that were in a oneof before
+        Backward v0 REQUIRED_FIELD_REMOVED #/R/1: field a of R is required in the old schema and not in the new schema
+        Backward v0 REQUIRED_FIELD_ADDED #/R/4: field d of R is required in the new schema and not in the old schema
+        "#);
+    }
+
+    #[test]
+    fn errors_in_protobuf_say_where() {
+        let error = |text: &str| {
+            let e = parse(Format::Protobuf, text, &[]).unwrap_err();
+            format!("{} {:?}", e.message, e.at.map(|at| text.get(at).unwrap().to_owned()))
+        };
+        let texts = [
+            "hello world",
+            "syntax = \"proto4\";",
+            "edition = \"2023\";",
+            "message M { int32 a = 1 }",
+            "syntax = \"proto3\"; message M { int32 a = 1 string b = 2; }",
+            "syntax = \"proto3\"; message M { int32 a = x; }",
+            "syntax = \"proto3\"; message M { Nope a = 1; }",
+            "message M {",
+            "message A {} enum A {}",
+            "package p; syntax = \"proto3\";",
+            "message M { required int32 1a = 1; }",
+            "option a = \"b;",
+            "/* no end",
+            "syntax = \"proto3\"; message M { int32 a = 1; /* x */ int32 b = 2; }",
+            "message M { optional map<string, int32> a = 1; }",
+            "syntax = \"proto3\"; message M { required int32 a = 1; }",
+            "message M { reserved 1 two 3; }",
+            "service S { rpc Get (google.protobuf.Empty) gives (google.protobuf.Empty); }",
+            "service S { message M {} }",
+        ];
+        insta::assert_snapshot!(texts.map(error).join("\n"), @r#"
+        not Protobuf: found "hello" where message, enum, import or another declaration is expected Some("hello")
+        syntax "proto4" is none; there are "proto2" and "proto3" Some("syntax = \"proto4\"")
+        editions are not supported by the registry; use syntax = "proto3" Some("edition")
+        found "int32" where a field begins: required, optional or repeated, unless the file has syntax = "proto3" Some("int32")
+        not Protobuf: found 's' where ';' is expected Some("")
+        not Protobuf: found "x" where a whole number is expected Some("x")
+        field a: nothing is called Nope, neither here nor in a reference; declare it or add the reference that does Some("Nope a = 1;")
+        not Protobuf: the text ends where more is expected Some("")
+        A is declared twice Some("")
+        syntax must be the first declaration, and the only one of its kind Some("syntax =")
+        "1a" begins with a digit, which names of fields and values may not Some("1a")
+        not Protobuf: a string that does not end Some("")
+        not Protobuf: a comment that does not end Some("")
+        not Protobuf here: more text on the line behind a trailing comment Some("")
+        a map has no label Some("optional map<string, int32>")
+        proto3 has no required fields Some("required")
+        a ',', a ';' or "to" is expected behind a number Some("two")
+        rpc Get: returns is expected behind the request Some(" gives")
+        found "message" where rpc or option is expected Some("message")
+        "#);
+        let reference = Reference { name: "x.proto".into(), text: "hello".into(), references: Vec::new() };
+        insta::assert_snapshot!(parse(Format::Protobuf, "", &[reference]).unwrap_err(), @r#"reference x.proto: not Protobuf: found "hello" where message, enum, import or another declaration is expected"#);
     }
 
     #[test]
@@ -355,6 +467,43 @@ mod tests {
         assert_eq!(parse(Format::Json, &json, &[]).unwrap_err().message, "nested deeper than 128 levels");
         let avro = nested(1000, r#"{"type":"array","items":"#, "}", "\"int\"");
         assert_eq!(parse(Format::Avro, &avro, &[]).unwrap_err().message, "nested deeper than 128 levels");
+    }
+
+    #[test]
+    fn protobuf_that_nests_is_bounded() {
+        let text = |levels: usize, inner: &str| format!("syntax = \"proto3\"; {}", nested(levels, "message M { ", "}", inner));
+        assert_eq!(parse(Format::Protobuf, &text(1000, ""), &[]).unwrap_err().message, "nested deeper than 64 levels");
+        let (old, new) = (text(65, "int32 a = 1;"), text(65, "string a = 1;"));
+        let (old, new) = (parse(Format::Protobuf, &old, &[]).unwrap(), parse(Format::Protobuf, &new, &[]).unwrap());
+        assert_eq!(check(Compatibility::Full, &new, &[old]).len(), 2);
+        let option = format!("option a = {};", nested(1000, "{ a: ", "}", "1"));
+        assert_eq!(parse(Format::Protobuf, &option, &[]).unwrap_err().message, "nested deeper than 64 levels");
+        let list = format!("option a = {};", nested(100_000, "[", "]", "1"));
+        assert_eq!(parse(Format::Protobuf, &list, &[]).unwrap_err().message, "nested deeper than 64 levels");
+        let maps = format!("message M {{ {} a = 1; }}", nested(100_000, "map<string, ", ">", "int32"));
+        assert_eq!(parse(Format::Protobuf, &maps, &[]).unwrap_err().message, "nested deeper than 64 levels");
+        let groups = format!("syntax = \"proto3\"; message M {{ {} }}", nested(100_000, "group G = 1 { ", "}", ""));
+        assert_eq!(parse(Format::Protobuf, &groups, &[]).unwrap_err().message, "a group within a group");
+    }
+
+    #[test]
+    fn protobuf_files_that_refer_to_each_other_come_to_an_end() {
+        // Each message has all others: without a bound the comparison in depth would have no end.
+        let names = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L"];
+        let text = |kind: &str| {
+            let fields: Vec<String> =
+                names.iter().zip(1..).map(|(name, number)| format!("{name} f{number} = {number};")).collect();
+            let messages: Vec<String> = names.iter().map(|name| format!("message {name} {{ {} }}", fields.concat())).collect();
+            format!("syntax = \"proto3\"; package x; {} message Z {{ {kind} z = 1; }}", messages.concat())
+        };
+        let with = |kind: &str| {
+            let reference = Reference { name: "x.proto".into(), text: text(kind), references: Vec::new() };
+            parse(Format::Protobuf, "syntax = \"proto3\"; import \"x.proto\"; message M { x.A a = 1; }", &[reference]).unwrap()
+        };
+        let found = check(Compatibility::Backward, &with("int32"), &[with("string")]);
+        assert_eq!(found.iter().map(|found| found.kind).collect::<Vec<_>>(), [UNDECIDED]);
+        assert_eq!(check(Compatibility::Backward, &with("int32"), &[with("int32")]), []);
+        assert_ne!(with("int32").fingerprint(), with("string").fingerprint());
     }
 
     #[test]
@@ -476,6 +625,115 @@ mod tests {
         })
     }
 
+    /// What Protobuf files are made of, in no order.
+    fn protobuf_words() -> impl Strategy<Value = Vec<&'static str>> {
+        let words = vec![
+            "syntax",
+            "=",
+            "\"proto3\"",
+            "\"proto2\"",
+            ";",
+            "; ",
+            "{",
+            "}",
+            " message ",
+            " enum ",
+            " oneof ",
+            " map",
+            "<",
+            ">",
+            ",",
+            "[",
+            "]",
+            "(",
+            ")",
+            " a ",
+            " b ",
+            "M",
+            ".",
+            " = 1",
+            " = 2;",
+            " int32 ",
+            " string ",
+            " repeated ",
+            " optional ",
+            " option ",
+            " reserved ",
+            " to ",
+            "max",
+            "'x'",
+            "\\",
+            "\"",
+            "/",
+            "//",
+            "/*",
+            "*/",
+            "\n",
+            " import ",
+            " extend ",
+            " extensions ",
+            " service ",
+            " rpc ",
+            " returns ",
+            "group ",
+            "é",
+            "-1",
+            "0x",
+            ":",
+            "int32 a = 1;",
+            "message M {",
+            "option (a).b = { c: [1, {d: 'e'}] };",
+            "package p;",
+            "enum E { A = 0; }",
+            "map<string, M> b = 3;",
+            "E e = 4 [(f.g) = 1.5];",
+        ];
+        proptest::collection::vec(proptest::sample::select(words), 0..40)
+    }
+
+    /// Members of a message called M in package p, beside an enum E.
+    fn protobuf_body() -> impl Strategy<Value = String> {
+        let kind = proptest::sample::select(vec![
+            "int32",
+            "string",
+            "bytes",
+            "fixed64",
+            "M",
+            ".p.M",
+            "p.E",
+            "E",
+            "N",
+            "google.protobuf.Timestamp",
+        ]);
+        let label = proptest::sample::select(vec!["", "optional ", "repeated "]);
+        let option = proptest::sample::select(vec![
+            "",
+            " [deprecated = true]",
+            " [json_name = \"x\", (confluent.field_meta).tags = \"t\"]",
+        ]);
+        let field = (label, kind.clone(), "[a-d]{1,2}", option).prop_map(|(l, k, n, o)| format!("{l}{k} {n} = #{o};"));
+        let plain = (kind, "[a-d]").prop_map(|(k, n)| format!("{k} {n} = #;"));
+        let leaf = prop_oneof![
+            field.clone(),
+            field.clone(),
+            field,
+            (prop_oneof!["string", "int32", "bool"], prop_oneof!["M", "E", "double"])
+                .prop_map(|(k, v)| format!("map<{k}, {v}> m# = #;")),
+            (1..30_i32, 1..9_i32).prop_map(|(a, b)| format!("reserved {a}, {a} to {}, \"z\";", a + b)),
+            proptest::collection::vec(plain, 1..3).prop_map(|fields| format!("oneof o {{ {} }}", fields.concat())),
+            Just("option deprecated = true; extensions 100 to max;".to_owned()),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            ("[A-D]", proptest::collection::vec(inner, 0..6))
+                .prop_map(|(name, inner)| format!("message {name} {{ {} }}", inner.concat()))
+        })
+        .prop_map(|body| {
+            // A number that stands twice makes a message incompatible with itself when one of them is in a oneof.
+            let parts = body.split_inclusive('#').zip((1..80).rev());
+            parts.map(|(part, number)| part.replace('#', &number.to_string())).collect::<String>()
+        })
+    }
+
     fn number_names(value: &mut serde_json::Value, next: &mut usize) {
         match value {
             serde_json::Value::Object(object) => {
@@ -555,6 +813,21 @@ mod tests {
                 }
                 let _ = locate(format, &text, "a");
             }
+        }
+
+        #[test]
+        fn no_words_of_protobuf_panic(words in protobuf_words()) {
+            let text = words.concat();
+            if let Ok(schema) = parse(Format::Protobuf, &text, &[]) {
+                let _ = (schema.columns(), schema.columns_of("a"));
+                holds(Format::Protobuf, &text)?;
+            }
+            let _ = locate(Format::Protobuf, &text, "a");
+        }
+
+        #[test]
+        fn any_protobuf_schema_is_compatible_with_itself(body in protobuf_body()) {
+            holds(Format::Protobuf, &format!("syntax = \"proto3\"; package p; enum E {{ Z = 0; }} message M {{ {body} }} message N {{ M m = 1; }}"))?;
         }
     }
 }
