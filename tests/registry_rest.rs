@@ -218,6 +218,172 @@ async fn a_recorded_session_is_answered_alike() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------- //
+// The recorded verdicts, asked over HTTP. Whether the rules themselves agree is the business of `registry_verdicts`.
+
+/// The share of cases that must agree.
+const REQUIRED: f64 = 0.99;
+
+/// Cases of a file that are asked: all, without those that need Protobuf, which is not read yet.
+fn asked(file: &str, format: &str) -> Vec<Value> {
+    lines(file).into_iter().filter(|case| case["format"] == format && format != "PROTOBUF").collect()
+}
+
+fn schema(case: &Value, text: &Value, references: &Value) -> Value {
+    json!({"schema": text, "schemaType": case["format"], "references": references})
+}
+
+/// Types and paths of a check's messages; what has no path has none in the recordings either.
+fn errors(messages: &Value) -> BTreeSet<(String, String)> {
+    let messages = messages.as_array().unwrap().iter().map(|message| message.as_str().unwrap());
+    let is_type = |kind: &str| kind.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let pairs = messages.map(|message| message.split_once(' ').unwrap_or((message, "")));
+    pairs.filter(|(kind, _)| is_type(kind)).map(|(kind, path)| (kind.to_owned(), path.to_owned())).collect()
+}
+
+/// What differs between a recorded verdict and the answer to a check.
+fn verdict(recorded: &Value, answer: &Answer) -> Option<String> {
+    if recorded["status"] == 500 {
+        return None;
+    }
+    let here = answer.json();
+    let compatible = recorded["compatible"].as_bool().unwrap_or(false);
+    let listed = recorded["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    let listed: BTreeSet<_> =
+        listed.iter().map(|error| (text(error, "type").to_owned(), text(error, "path").to_owned())).collect();
+    let agree = answer.status == 200 && here["is_compatible"] == compatible && errors(&here["messages"]) == listed;
+    (!agree).then(|| format!("recorded {recorded}, here {here}"))
+}
+
+/// Asks both directions about a pair.
+fn judge_pair(client: &mut Client, case: &Value) -> Option<String> {
+    let subject = text(case, "id");
+    for referenced in case["referenced"].as_array().into_iter().flatten() {
+        client.json("PUT", &format!("/config/{}", text(referenced, "subject")), &json!({"compatibility": "NONE"}));
+        let body = schema(case, &referenced["schema"], &referenced["references"]);
+        let answer = client.json("POST", &format!("/subjects/{}/versions", text(referenced, "subject")), &body);
+        assert_eq!(answer.json()["version"], referenced["version"], "{case}");
+    }
+    let registered =
+        client.json("POST", &format!("/subjects/{subject}/versions"), &schema(case, &case["old"], &case["old_references"]));
+    let refused =
+        |side: &str| (case["invalid"][side]["status"].as_u64().unwrap_or(200), case["invalid"][side]["error_code"].as_i64());
+    if (u64::from(registered.status), registered.code()) != refused("old") {
+        return Some(format!("old: {}", registered.json()));
+    }
+    if registered.status != 200 {
+        return None;
+    }
+    let new = schema(case, &case["new"], &case["new_references"]);
+    let check = format!("/compatibility/subjects/{subject}/versions/latest");
+    for (key, level) in [("backward", "BACKWARD"), ("forward", "FORWARD")] {
+        client.json("PUT", &format!("/config/{subject}"), &json!({"compatibility": level}));
+        let plain = client.json("POST", &check, &new);
+        if (u64::from(plain.status), plain.code()) != refused("new") {
+            return Some(format!("new: {}", plain.json()));
+        }
+        let verbose = client.json("POST", &format!("{check}?verbose=true"), &new);
+        if let Some(differs) = verdict(&case[key], &verbose) {
+            return Some(format!("{key}: {differs}"));
+        }
+    }
+    None
+}
+
+/// The third of three versions, at each level: what a check says, and what registering it says.
+fn judge_three(client: &mut Client, case: &Value) -> Option<String> {
+    for (level, recorded) in case["levels"].as_object().unwrap() {
+        let subject = format!("{}-{level}", text(case, "id"));
+        let [first, second, third] = [0, 1, 2].map(|n| schema(case, &case["versions"][n], &Value::Null));
+        client.json("PUT", &format!("/config/{subject}"), &json!({"compatibility": "NONE"}));
+        for version in [first, second] {
+            assert_eq!(client.json("POST", &format!("/subjects/{subject}/versions"), &version).status, 200, "{case}");
+        }
+        client.json("PUT", &format!("/config/{subject}"), &json!({"compatibility": level}));
+        let checked = client.json("POST", &format!("/compatibility/subjects/{subject}/versions?verbose=true"), &third);
+        if let Some(differs) = verdict(recorded, &checked) {
+            return Some(format!("{level}: {differs}"));
+        }
+        let registered = client.json("POST", &format!("/subjects/{subject}/versions"), &third);
+        if recorded["register_status"] != registered.status {
+            return Some(format!("{level}: registering {}, here {}", recorded["register_status"], registered.json()));
+        }
+    }
+    None
+}
+
+/// Two texts registered in one subject: whether they are one schema, and how they are kept.
+fn judge_equal(client: &mut Client, case: &Value) -> Option<String> {
+    for (key, query) in [("plain", ""), ("normalize", "?normalize=true")] {
+        let (recorded, subject) = (&case[key], format!("{}-{key}", text(case, "id")));
+        client.json("PUT", &format!("/config/{subject}"), &json!({"compatibility": "NONE"}));
+        let [one, other] = ["one", "other"].map(|side| schema(case, &case[side], &Value::Null));
+        let first = client.json("POST", &format!("/subjects/{subject}/versions{query}"), &one);
+        let found = client.json("POST", &format!("/subjects/{subject}{query}"), &other);
+        let second = client.json("POST", &format!("/subjects/{subject}/versions{query}"), &other);
+        let here = if recorded["same_id"].is_null() {
+            let of = |answer: &Answer| json!({"status": answer.status, "error_code": answer.code()});
+            json!({"one": of(&first), "other": of(&second)})
+        } else {
+            let (first, second) = (first.json(), second.json());
+            json!({
+                "same_id": first["id"] == second["id"],
+                "found_by_lookup": found.status == 200,
+                "stored_one": first["schema"],
+                "stored_other": second["schema"],
+            })
+        };
+        if *recorded != here {
+            return Some(format!("{key}: recorded {recorded}, here {here}"));
+        }
+    }
+    None
+}
+
+async fn judge(file: &'static str, judge_one: fn(&mut Client, &Value) -> Option<String>) {
+    let (mut total, mut wrong) = (0, Vec::new());
+    for format in ["AVRO", "JSON", "PROTOBUF"] {
+        // A registry for each language: a text has one id, whatever language it is read in.
+        let registry = registry().await;
+        let cases = asked(file, format);
+        total += cases.len();
+        wrong.extend(
+            beside(move || {
+                let mut client = Client::connect(&registry);
+                let judged = cases
+                    .iter()
+                    .filter_map(|case| Some(format!("{} {}: {}", case["id"], case["why"], judge_one(&mut client, case)?)));
+                judged.collect::<Vec<_>>()
+            })
+            .await,
+        );
+    }
+    println!("{file}: {} of {total} agree", total - wrong.len());
+    assert!(wrong.len() as f64 <= (1.0 - REQUIRED) * total as f64, "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_are_judged_alike() {
+    for file in ["compatibility-avro.jsonl", "compatibility-json.jsonl", "compatibility-protobuf.jsonl"] {
+        judge(file, judge_pair).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_versions_are_judged_alike() {
+    judge("transitive.jsonl", judge_three).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_are_judged_alike() {
+    judge("references.jsonl", judge_pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_schemas_are_the_same() {
+    judge("equality.jsonl", judge_equal).await;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- //
 // What stays.
 
 /// What can be asked of a registry without changing it.

@@ -217,7 +217,11 @@ fn incompatibilities(state: &State, config: &Config, new: &Read, before: &[&Vers
             Ok(meaning) => {
                 for found in schema::check(level, &new.schema, std::slice::from_ref(meaning)) {
                     let undecided = found.kind == UNDECIDED;
-                    reasons.push(if undecided { found.message } else { format!("{} {}", found.kind, found.path) });
+                    reasons.push(if undecided {
+                        found.message
+                    } else {
+                        format!("{} {}", found.kind, found.path).trim_end().to_owned()
+                    });
                 }
             }
         }
