@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use mesh::dev::registry::{Entry, InMemory, Journal, OnTopic, Running, Settings};
+use mesh::dev::registry::{Entry, InMemory, Journal, Running, Settings, on};
 use serde_json::{Value, json};
 
 // ---------------------------------------------------------------------------------------------------------------- //
@@ -101,7 +101,7 @@ async fn registry() -> Running {
 }
 
 async fn start(journal: impl Journal + 'static) -> Running {
-    Running::start(Settings { port: 0, cluster_id: "cluster".into() }, journal).await.unwrap()
+    Running::start(Settings::default(), journal).await.unwrap()
 }
 
 /// Runs a client, which blocks, beside the registry.
@@ -476,7 +476,7 @@ fn broker(dir: &Path) -> mesh::dev::broker::Settings {
 async fn everything_is_the_same_after_a_restart_of_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = mesh::dev::broker::Running::start(broker(dir.path())).await.unwrap();
-    let first = start(OnTopic::open(node.broker.clone()).unwrap()).await;
+    let first = start(on(&node.broker)).await;
     let (mut first, before) = beside(move || {
         fill(&first);
         let before = everything(&first);
@@ -485,12 +485,207 @@ async fn everything_is_the_same_after_a_restart_of_the_broker() {
     .await;
     first.stop().await;
     // Records that are no registry's do no harm.
-    let foreign = OnTopic::open(node.broker.clone()).unwrap();
+    let foreign = on(&node.broker);
     let entry =
         |key: &'static str, value: Option<&'static str>| Entry { key: key.into(), value: value.map(Into::into), timestamp: 5 };
     foreign.append(&[entry("nonsense", None), entry(r#"{"keytype":"NOOP","magic":0}"#, None), entry("{}", Some("x"))]).unwrap();
     node.stop().await;
     let node = mesh::dev::broker::Running::start(broker(dir.path())).await.unwrap();
-    let second = start(OnTopic::open(node.broker.clone()).unwrap()).await;
+    let second = start(on(&node.broker)).await;
     assert_eq!(beside(move || everything(&second)).await, before);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- //
+// Rules that the recorded session does not show.
+
+/// Asks in order, and tells of each answer the status and what `tell` picks of it.
+async fn asked_in_order(asks: &'static [(&str, &str, &str)]) -> Vec<String> {
+    let registry = registry().await;
+    beside(move || {
+        let mut client = Client::connect(&registry);
+        let ask = |(method, path, body): &(&str, &str, &str)| {
+            let answer = client.send(method, path, &[], (!body.is_empty()).then_some(body.as_bytes()));
+            let mut json = answer.json();
+            if let Some(fields) = json.as_object_mut() {
+                fields.retain(|key, _| !["message", "guid", "schema", "schemaType", "ts"].contains(&key.as_str()));
+            }
+            format!("{method} {path} {body} => {} {json}", answer.status)
+        };
+        asks.iter().map(ask).collect()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_make_a_version_of_their_own() {
+    let answers = asked_in_order(&[
+        ("POST", "/subjects/m/versions", r#"{"schema":"\"int\"","metadata":{"properties":{"a":"1"}}}"#),
+        // Metadata are those of the version before unless given, and a text may be left out.
+        ("POST", "/subjects/m/versions", r#"{"schema":"\"int\""}"#),
+        ("POST", "/subjects/m/versions", r#"{"metadata":{"properties":{"a":"2"},"sensitive":["a"]}}"#),
+        ("POST", "/subjects/m", r#"{"schema":"\"int\""}"#),
+        ("GET", "/subjects/m/metadata?key=a&value=1", ""),
+        ("GET", "/subjects/m/metadata?key=a&value=3", ""),
+        // A number that is given is noted, and found without it.
+        ("POST", "/subjects/m/versions", r#"{"schema":"\"long\"","version":3}"#),
+        ("POST", "/subjects/m/versions", r#"{"schema":"\"long\"","metadata":{"properties":{"a":"2"},"sensitive":["a"]}}"#),
+        // The config's metadata go around a schema's own.
+        (
+            "PUT",
+            "/config/n",
+            r#"{"defaultMetadata":{"properties":{"a":"d","b":"d"}},"overrideMetadata":{"properties":{"c":"o"}}}"#,
+        ),
+        ("POST", "/subjects/n/versions", r#"{"schema":"\"int\"","metadata":{"properties":{"a":"1","c":"1"}}}"#),
+        // Only versions of one group are compared.
+        ("PUT", "/config/g", r#"{"compatibilityGroup":"v"}"#),
+        ("POST", "/subjects/g/versions", r#"{"schema":"\"int\"","metadata":{"properties":{"v":"1"}}}"#),
+        ("POST", "/subjects/g/versions", r#"{"schema":"\"string\"","metadata":{"properties":{"v":"1"}}}"#),
+        ("POST", "/subjects/g/versions", r#"{"schema":"\"string\"","metadata":{"properties":{"v":"2"}}}"#),
+    ])
+    .await;
+    insta::assert_snapshot!(answers.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_guard_and_are_followed() {
+    let answers = asked_in_order(&[
+        ("POST", "/subjects/a/versions", r#"{"schema":"{\"type\":\"record\",\"name\":\"x.A\",\"fields\":[]}"}"#),
+        ("POST", "/subjects/b/versions", r#"{"schema":"{\"type\":\"array\",\"items\":\"x.A\"}","references":[{"name":"x.A","subject":"a","version":-1}]}"#),
+        ("GET", "/subjects/a/versions/1/referencedby", ""),
+        ("GET", "/subjects/a/versions/latest/referencedby", ""),
+        // A client that resolved the reference finds the version; so does one that asks for it resolved.
+        ("POST", "/subjects/b", r#"{"schema":"{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"A\",\"namespace\":\"x\",\"fields\":[]}}"}"#),
+        ("GET", "/subjects/b/versions/1/schema?format=resolved", ""),
+        ("GET", "/subjects/b/versions/1/schema", ""),
+        ("DELETE", "/subjects/a", ""),
+        ("DELETE", "/subjects/a/versions/latest", ""),
+        ("DELETE", "/subjects/b", ""),
+        ("DELETE", "/subjects/a", ""),
+        // What is deleted softly can still be referred to.
+        ("POST", "/subjects/c/versions", r#"{"schema":"{\"type\":\"map\",\"values\":\"x.A\"}","references":[{"name":"x.A","subject":"a","version":1}]}"#),
+        ("DELETE", "/subjects/a?permanent=true", ""),
+    ])
+    .await;
+    insta::assert_snapshot!(answers.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aliases_and_contexts_lead_elsewhere() {
+    let answers = asked_in_order(&[
+        ("POST", "/subjects/s/versions", r#"{"schema":"\"int\""}"#),
+        ("PUT", "/config/t", r#"{"alias":"s"}"#),
+        ("GET", "/subjects/t/versions", ""),
+        ("POST", "/subjects/t/versions", r#"{"schema":"\"long\""}"#),
+        ("GET", "/schemas/ids/2?subject=t", ""),
+        ("GET", "/schemas?aliases=true&latestOnly=true", ""),
+        ("POST", "/contexts/c/subjects/s/versions", r#"{"schema":"\"int\""}"#),
+        ("POST", "/subjects/:.c:only/versions", r#"{"schema":"\"bytes\""}"#),
+        // A name without a context is looked for in all of them.
+        ("GET", "/subjects/only/versions/1", ""),
+        ("POST", "/subjects/only", r#"{"schema":"\"bytes\""}"#),
+        ("GET", "/schemas/ids/2?subject=only", ""),
+        ("GET", "/subjects/only/versions", ""),
+        ("GET", "/subjects?subjectPrefix=:*:o", ""),
+        ("GET", "/contexts/c/schemas?limit=1", ""),
+        ("PUT", "/mode/:.c:", r#"{"mode":"READONLY"}"#),
+        ("POST", "/subjects/:.c:new/versions", r#"{"schema":"\"int\""}"#),
+        ("GET", "/mode/:.c:s?defaultToGlobal=true", ""),
+        ("DELETE", "/mode/:.c:", ""),
+        ("PUT", "/mode", r#"{"mode":"READONLY_OVERRIDE"}"#),
+        ("GET", "/mode/s", ""),
+        ("PUT", "/config/s", r#"{"compatibility":"NONE"}"#),
+        ("PUT", "/mode", r#"{"mode":null}"#),
+        ("GET", "/mode", ""),
+    ])
+    .await;
+    insta::assert_snapshot!(answers.join("\n"));
+}
+
+// ---------------------------------------------------------------------------------------------------------------- //
+// Clients that mean no good.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_are_refused_and_do_no_harm() {
+    let registry = registry().await;
+    beside(move || {
+        let post = |body: &[u8]| {
+            let answer = Client::connect(&registry).send("POST", "/subjects/s/versions", &[], Some(body));
+            (answer.status, answer.code().unwrap())
+        };
+        assert_eq!(post(b"{\"schema\": \"\xff\"}"), (400, 400));
+        assert_eq!(post(b"\x00\x01\x02"), (400, 400));
+        assert_eq!(post("[".repeat(200_000).as_bytes()), (400, 400));
+        assert_eq!(post(format!("{{\"a\":{}", "[".repeat(200_000)).as_bytes()), (400, 400));
+        let deep = json!({"schema": format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(5_000), "}".repeat(5_000))});
+        assert_eq!(post(deep.to_string().as_bytes()), (422, 42201));
+        // More than a record of the topic can hold.
+        let doc =
+            json!({"schema": json!({"type": "record", "name": "R", "doc": "x".repeat(1_100_000), "fields": []}).to_string()});
+        assert_eq!(post(doc.to_string().as_bytes()), (422, 42209));
+        // More than is taken at all, announced and not announced.
+        let huge = vec![b' '; 11 * 1024 * 1024];
+        assert_eq!(post(&huge), (413, 413));
+        let mut client = Client::connect(&registry);
+        let stream = client.stream.get_mut();
+        stream.write_all(b"POST /subjects/s/versions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        for chunk in huge.chunks(1 << 20) {
+            stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
+            stream.write_all(chunk).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        assert_eq!(client.answer(false).unwrap().status, 413);
+        // Not HTTP at all.
+        let mut client = Client::connect(&registry);
+        client.stream.get_mut().write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n").unwrap();
+        assert!(client.answer(false).is_ok_and(|answer| answer.status == 400) || client.answer(false).is_err());
+        assert_eq!(Client::connect(&registry).get("/subjects"), json!([]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_clients_do_not_stop_another() {
+    let registry = registry().await;
+    beside(move || {
+        let slow: Vec<Client> = (0..1_000)
+            .map(|n| {
+                let mut client = Client::connect(&registry);
+                let parts: [&[u8]; 3] =
+                    [b"GET /subj", b"POST /subjects/s/versions HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n{", b""];
+                client.stream.get_mut().write_all(parts[n % 3]).unwrap();
+                client
+            })
+            .collect();
+        let mut client = Client::connect(&registry);
+        assert_eq!(client.json("POST", "/subjects/s/versions", &json!({"schema": "\"int\""})).status, 200);
+        assert_eq!(client.get("/subjects"), json!(["s"]));
+        drop(slow);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_register_at_once_and_each_schema_has_one_id() {
+    let registry = registry().await;
+    let clients = (0..16).map(|client| {
+        let mut connection = Client::connect(&registry);
+        tokio::task::spawn_blocking(move || {
+            let mut ids = Vec::new();
+            for n in 0..40 {
+                let n = (n * 7 + client * 3) % 40;
+                let body = json!({"schema": json!({"type": "enum", "name": format!("E{n}"), "symbols": ["A"]}).to_string()});
+                let answer = connection.json("POST", &format!("/subjects/s{n}/versions"), &body).json();
+                assert_eq!(answer["version"], 1, "{answer}");
+                ids.push((n, answer["id"].as_i64().unwrap()));
+            }
+            ids
+        })
+    });
+    let mut ids = BTreeSet::new();
+    for client in clients.collect::<Vec<_>>() {
+        ids.extend(client.await.unwrap());
+    }
+    assert_eq!(ids.len(), 40, "one id each: {ids:?}");
+    assert_eq!(ids.iter().map(|(_, id)| *id).collect::<BTreeSet<_>>(), (1..=40).collect());
 }

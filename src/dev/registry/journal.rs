@@ -24,6 +24,11 @@ pub struct Entry {
 
 /// Keeps records in order. Older records of a key may be forgotten, as in a compacted topic.
 pub trait Journal: fmt::Debug + Send + Sync {
+    /// The id of the Kafka cluster that it stands on, which `/v1/metadata/id` tells.
+    fn cluster_id(&self) -> String {
+        String::new()
+    }
+
     /// All records, oldest first.
     ///
     /// # Errors
@@ -58,34 +63,41 @@ const TOPIC: &str = "_schemas";
 const READ: usize = 1 << 20;
 
 /// Keeps the records in the topic `_schemas` of a broker in this process, beside whatever others write there.
-#[derive(Debug)]
-pub struct OnTopic {
-    broker: Arc<Broker>,
-    partition: Arc<Partition>,
+#[derive(Debug, Clone)]
+pub struct OnTopic(Arc<Broker>);
+
+/// The journal on this broker. The topic, compacted and of one partition, is made when it is first read.
+pub fn on(broker: &Arc<Broker>) -> OnTopic {
+    OnTopic(broker.clone())
 }
 
 impl OnTopic {
-    /// Makes the topic, compacted and of one partition, if it is not there.
-    ///
-    /// # Errors
-    /// It cannot be made, or has no partition.
-    pub fn open(broker: Arc<Broker>) -> io::Result<OnTopic> {
-        if broker.topics.get(TOPIC).is_none() {
-            let configs = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
-            let made = broker.topics.create(&broker, &NewTopic { name: TOPIC.to_owned(), partitions: 1, configs });
-            made.map_err(|error| failed("make the topic", &error))?;
+    fn partition(&self) -> io::Result<Arc<Partition>> {
+        self.0.topics.partition(TOPIC, 0).ok_or_else(|| failed("find", &"there is no such topic"))
+    }
+
+    fn make(&self) -> io::Result<()> {
+        if self.0.topics.get(TOPIC).is_some() {
+            return Ok(());
         }
-        let partition = broker.topics.partition(TOPIC, 0).ok_or_else(|| failed("find the partition", &TOPIC))?;
-        Ok(OnTopic { broker, partition })
+        let configs = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+        let made = self.0.topics.create(&self.0, &NewTopic { name: TOPIC.to_owned(), partitions: 1, configs });
+        made.map(|_| ()).map_err(|error| failed("make", &error))
     }
 }
 
 impl Journal for OnTopic {
+    fn cluster_id(&self) -> String {
+        self.0.cluster_id.clone()
+    }
+
     fn read_all(&self) -> io::Result<Vec<Entry>> {
+        self.make()?;
+        let partition = self.partition()?;
         let mut entries = Vec::new();
-        let (mut next, end) = (self.partition.start(), self.partition.end());
+        let (mut next, end) = (partition.start(), partition.end());
         while next < end {
-            let read = self.partition.read(next, Isolation::Uncommitted, READ, true);
+            let read = partition.read(next, Isolation::Uncommitted, READ, true);
             let read = read.map_err(|error| failed("read", &error))?;
             let batches = batch::split(&read.records).map_err(|error| failed("read", &error))?;
             let Some((last, _)) = batches.last() else { break };
@@ -111,11 +123,11 @@ impl Journal for OnTopic {
         };
         let records: Vec<Record> = entries.iter().map(record).collect();
         let batch = batch::build(&records, Producer::NONE, Compression::None).map_err(|error| failed("write", &error))?;
-        let appended = self.partition.append(&self.broker, &batch, Terms::default());
+        let appended = self.partition()?.append(&self.0, &batch, Terms::default());
         appended.map(|_| ()).map_err(|refused| failed("write", &refused.error))
     }
 }
 
 fn failed(what: &str, error: &dyn fmt::Debug) -> io::Error {
-    io::Error::other(format!("could not {what}, {TOPIC}: {error:?}"))
+    io::Error::other(format!("could not {what} {TOPIC}: {error:?}"))
 }
