@@ -543,7 +543,22 @@ async fn metadata_make_a_version_of_their_own() {
         ("POST", "/subjects/g/versions", r#"{"schema":"\"string\"","metadata":{"properties":{"v":"2"}}}"#),
     ])
     .await;
-    insta::assert_snapshot!(answers.join("\n"));
+    insta::assert_snapshot!(answers.join("\n"), @r#"
+    POST /subjects/m/versions {"schema":"\"int\"","metadata":{"properties":{"a":"1"}}} => 200 {"version":1,"id":1,"metadata":{"properties":{"a":"1"}}}
+    POST /subjects/m/versions {"schema":"\"int\""} => 200 {"version":1,"id":1,"metadata":{"properties":{"a":"1"}}}
+    POST /subjects/m/versions {"metadata":{"properties":{"a":"2"},"sensitive":["a"]}} => 200 {"version":2,"id":2,"metadata":{"properties":{"a":"2"},"sensitive":["a"]}}
+    POST /subjects/m {"schema":"\"int\""} => 200 {"subject":"m","version":2,"id":2,"metadata":{"properties":{"a":"2"},"sensitive":["a"]}}
+    GET /subjects/m/metadata?key=a&value=1  => 200 {"subject":"m","version":1,"id":1,"metadata":{"properties":{"a":"1"}},"deleted":false}
+    GET /subjects/m/metadata?key=a&value=3  => 404 {"error_code":40403}
+    POST /subjects/m/versions {"schema":"\"long\"","version":3} => 200 {"version":3,"id":3,"metadata":{"properties":{"a":"2","confluent:version":"3"},"sensitive":["a"]}}
+    POST /subjects/m/versions {"schema":"\"long\"","metadata":{"properties":{"a":"2"},"sensitive":["a"]}} => 200 {"version":3,"id":3,"metadata":{"properties":{"a":"2","confluent:version":"3"},"sensitive":["a"]},"deleted":false}
+    PUT /config/n {"defaultMetadata":{"properties":{"a":"d","b":"d"}},"overrideMetadata":{"properties":{"c":"o"}}} => 200 {"defaultMetadata":{"properties":{"a":"d","b":"d"}},"overrideMetadata":{"properties":{"c":"o"}}}
+    POST /subjects/n/versions {"schema":"\"int\"","metadata":{"properties":{"a":"1","c":"1"}}} => 200 {"version":1,"id":4,"metadata":{"properties":{"a":"1","b":"d","c":"o"}}}
+    PUT /config/g {"compatibilityGroup":"v"} => 200 {"compatibilityGroup":"v"}
+    POST /subjects/g/versions {"schema":"\"int\"","metadata":{"properties":{"v":"1"}}} => 200 {"version":1,"id":5,"metadata":{"properties":{"v":"1"}}}
+    POST /subjects/g/versions {"schema":"\"string\"","metadata":{"properties":{"v":"1"}}} => 409 {"error_code":409}
+    POST /subjects/g/versions {"schema":"\"string\"","metadata":{"properties":{"v":"2"}}} => 200 {"version":2,"id":6,"metadata":{"properties":{"v":"2"}}}
+    "#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -566,7 +581,21 @@ async fn references_guard_and_are_followed() {
         ("DELETE", "/subjects/a?permanent=true", ""),
     ])
     .await;
-    insta::assert_snapshot!(answers.join("\n"));
+    insta::assert_snapshot!(answers.join("\n"), @r#"
+    POST /subjects/a/versions {"schema":"{\"type\":\"record\",\"name\":\"x.A\",\"fields\":[]}"} => 200 {"version":1,"id":1}
+    POST /subjects/b/versions {"schema":"{\"type\":\"array\",\"items\":\"x.A\"}","references":[{"name":"x.A","subject":"a","version":-1}]} => 200 {"version":1,"id":2,"references":[{"name":"x.A","subject":"a","version":1}]}
+    GET /subjects/a/versions/1/referencedby  => 200 [2]
+    GET /subjects/a/versions/latest/referencedby  => 200 [2]
+    POST /subjects/b {"schema":"{\"type\":\"array\",\"items\":{\"type\":\"record\",\"name\":\"A\",\"namespace\":\"x\",\"fields\":[]}}"} => 200 {"subject":"b","version":1,"id":2,"references":[{"name":"x.A","subject":"a","version":1}],"deleted":false}
+    GET /subjects/b/versions/1/schema?format=resolved  => 200 {"type":"array","items":{"type":"record","name":"A","namespace":"x","fields":[]}}
+    GET /subjects/b/versions/1/schema  => 200 {"type":"array","items":"x.A"}
+    DELETE /subjects/a  => 422 {"error_code":42206}
+    DELETE /subjects/a/versions/latest  => 422 {"error_code":42206}
+    DELETE /subjects/b  => 200 [1]
+    DELETE /subjects/a  => 200 [1]
+    POST /subjects/c/versions {"schema":"{\"type\":\"map\",\"values\":\"x.A\"}","references":[{"name":"x.A","subject":"a","version":1}]} => 200 {"version":1,"id":3,"references":[{"name":"x.A","subject":"a","version":1}]}
+    DELETE /subjects/a?permanent=true  => 422 {"error_code":42206}
+    "#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -598,7 +627,31 @@ async fn aliases_and_contexts_lead_elsewhere() {
         ("GET", "/mode", ""),
     ])
     .await;
-    insta::assert_snapshot!(answers.join("\n"));
+    insta::assert_snapshot!(answers.join("\n"), @r#"
+    POST /subjects/s/versions {"schema":"\"int\""} => 200 {"version":1,"id":1}
+    PUT /config/t {"alias":"s"} => 200 {"alias":"s"}
+    GET /subjects/t/versions  => 200 [1]
+    POST /subjects/t/versions {"schema":"\"long\""} => 200 {"version":2,"id":2}
+    GET /schemas/ids/2?subject=t  => 200 {"subject":"s","version":2,"deleted":false}
+    GET /schemas?aliases=true&latestOnly=true  => 200 [{"subject":"s","version":2,"id":2,"guid":"e1dd9a1e-f98b-451b-5369-0370b393966b","schemaType":"AVRO","schema":"\"long\"","aliases":["t"]}]
+    POST /contexts/c/subjects/s/versions {"schema":"\"int\""} => 200 {"version":1,"id":1}
+    POST /subjects/:.c:only/versions {"schema":"\"bytes\""} => 200 {"version":1,"id":2}
+    GET /subjects/only/versions/1  => 200 {"subject":":.c:only","version":1,"id":2,"deleted":false}
+    POST /subjects/only {"schema":"\"bytes\""} => 200 {"subject":":.c:only","version":1,"id":2}
+    GET /schemas/ids/2?subject=only  => 200 {"subject":":.c:only","version":1,"deleted":false}
+    GET /subjects/only/versions  => 404 {"error_code":40401}
+    GET /subjects?subjectPrefix=:*:o  => 200 [":.c:only"]
+    GET /contexts/c/schemas?limit=1  => 200 [{"subject":":.c:only","version":1,"id":2,"guid":"b462f06c-b909-be57-c850-08867784cde6","schemaType":"AVRO","schema":"\"bytes\""}]
+    PUT /mode/:.c: {"mode":"READONLY"} => 200 {"mode":"READONLY"}
+    POST /subjects/:.c:new/versions {"schema":"\"int\""} => 422 {"error_code":42205}
+    GET /mode/:.c:s?defaultToGlobal=true  => 200 {"mode":"READONLY"}
+    DELETE /mode/:.c:  => 200 {"mode":"READONLY"}
+    PUT /mode {"mode":"READONLY_OVERRIDE"} => 200 {"mode":"READONLY_OVERRIDE"}
+    GET /mode/s  => 200 {"mode":"READONLY_OVERRIDE"}
+    PUT /config/s {"compatibility":"NONE"} => 422 {"error_code":42205}
+    PUT /mode {"mode":null} => 200 {"mode":null}
+    GET /mode  => 200 {"mode":"READWRITE"}
+    "#);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- //
