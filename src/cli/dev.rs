@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::apply;
 use super::exit::{Exit, Failure};
+use super::holdings;
 use super::load::{self, Loaded, Manifests};
 use super::out::Out;
 use super::run::{self, Shape, Signals, View};
@@ -126,7 +127,8 @@ fn products(
     }
     let view = View::new(Shape::Table, out);
     let told_to_stop = run::drive(loaded, options, &watch, &view, signals, out)?;
-    out.data(&run::summary(&watch))?;
+    let holdings = if told_to_stop { None } else { Some(holdings::of(loaded)?) };
+    out.data(&run::summary(&watch, holdings.as_ref()))?;
     let ended = if told_to_stop { "stopped, all that was done is committed" } else { "drained" };
     out.talk(&format!("{ended}, {:.1} s after the start", began.elapsed().as_secs_f64()));
     Ok(Exit::Worked)

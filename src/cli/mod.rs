@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod get;
 mod graph;
+mod holdings;
 mod list;
 mod plan;
 mod published;

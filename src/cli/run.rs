@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
     let view = View::new(Shape::Line, out);
     let mut signals = super::runtime()?.block_on(async { Signals::new() });
     let told_to_stop = drive(&loaded, options, &watch, &view, &mut signals, out)?;
-    out.data(&summary(&watch))?;
+    out.data(&summary(&watch, None))?;
     let ended = if told_to_stop { "stopped, all that was done is committed" } else { "drained" };
     out.talk(&format!("{ended}, after {:.1} s", began.elapsed().as_secs_f64()));
     Ok(Exit::Worked)
@@ -210,20 +210,18 @@ fn line(watch: &Watch) -> String {
     format!("{} products: {read} records read, {written} written{aside}", watch.counts().len())
 }
 
-/// What each product has done, as a table.
-pub(super) fn summary(watch: &Watch) -> String {
+/// What each product has done, as a table; with `holdings` also what its topic holds.
+pub(super) fn summary(watch: &Watch, holdings: Option<&BTreeMap<String, usize>>) -> String {
     let number = |count: &AtomicU64| count.load(Ordering::Relaxed).to_string();
     let row = |(product, counts): (&String, &Counts)| {
-        let late = number(&counts.late);
-        vec![
-            product.clone(),
-            number(&counts.records_in),
-            number(&counts.records_out),
-            number(&counts.dead_letters),
-            late,
-            number(&counts.epochs),
-        ]
+        let mut row = vec![product.clone(), number(&counts.records_in), number(&counts.records_out)];
+        row.extend(holdings.map(|holdings| holdings.get(product).map_or_else(String::new, ToString::to_string)));
+        row.extend([&counts.dead_letters, &counts.late, &counts.epochs].map(number));
+        row
     };
     let rows: Vec<Vec<String>> = watch.counts().iter().map(row).collect();
-    table(&["PRODUCT", "READ", "WRITTEN", "DEAD LETTERS", "LATE", "EPOCHS"], &rows)
+    let mut head = vec!["PRODUCT", "READ", "WRITTEN"];
+    head.extend(holdings.map(|_| "HOLDS"));
+    head.extend(["DEAD LETTERS", "LATE", "EPOCHS"]);
+    table(&head, &rows)
 }
