@@ -24,11 +24,6 @@ pub struct Entry {
 
 /// Keeps records in order. Older records of a key may be forgotten, as in a compacted topic.
 pub trait Journal: fmt::Debug + Send + Sync {
-    /// The id of the Kafka cluster that it stands on, which `/v1/metadata/id` tells.
-    fn cluster_id(&self) -> String {
-        String::new()
-    }
-
     /// All records, oldest first.
     ///
     /// # Errors
@@ -66,12 +61,17 @@ const READ: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct OnTopic(Arc<Broker>);
 
-/// The journal on this broker. The topic, compacted and of one partition, is made when it is first read.
-pub fn on(broker: &Arc<Broker>) -> OnTopic {
-    OnTopic(broker.clone())
-}
-
 impl OnTopic {
+    /// The journal on this broker. The topic, compacted and of one partition, is made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(broker: Arc<Broker>) -> io::Result<OnTopic> {
+        let journal = OnTopic(broker);
+        journal.make()?;
+        Ok(journal)
+    }
+
     fn partition(&self) -> io::Result<Arc<Partition>> {
         self.0.topics.partition(TOPIC, 0).ok_or_else(|| failed("find", &"there is no such topic"))
     }
@@ -87,12 +87,7 @@ impl OnTopic {
 }
 
 impl Journal for OnTopic {
-    fn cluster_id(&self) -> String {
-        self.0.cluster_id.clone()
-    }
-
     fn read_all(&self) -> io::Result<Vec<Entry>> {
-        self.make()?;
         let partition = self.partition()?;
         let mut entries = Vec::new();
         let (mut next, end) = (partition.start(), partition.end());

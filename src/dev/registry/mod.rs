@@ -28,7 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use journal::{Entry, InMemory, Journal, OnTopic, on};
+pub use journal::{Entry, InMemory, Journal, OnTopic};
 
 use errors::Refusal;
 use records::Record;
@@ -39,6 +39,8 @@ use store::State;
 pub struct Settings {
     /// The port on loopback; 0 takes a free one.
     pub port: u16,
+    /// The Kafka cluster's id, which `/v1/metadata/id` tells.
+    pub cluster_id: String,
 }
 
 /// A running registry. Dropping it stops it without waiting.
@@ -57,7 +59,7 @@ impl Running {
     pub async fn start(settings: Settings, journal: impl Journal + 'static) -> io::Result<Running> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port)).await?;
         let address = listener.local_addr()?;
-        let registry = Arc::new(Registry::open(Box::new(journal))?);
+        let registry = Arc::new(Registry::open(settings, Box::new(journal))?);
         let (stop, leaving) = watch::channel(false);
         let served = tokio::spawn(http::serve(registry, listener, leaving));
         Ok(Running { address, stop, served: Some(served) })
@@ -80,6 +82,7 @@ impl Running {
 /// What all connections share.
 #[derive(Debug)]
 struct Registry {
+    settings: Settings,
     state: RwLock<State>,
     journal: Box<dyn Journal>,
 }
@@ -90,14 +93,14 @@ const LARGEST_RECORD: usize = 1_048_000;
 const BATCH: usize = 512 * 1024;
 
 impl Registry {
-    fn open(journal: Box<dyn Journal>) -> io::Result<Registry> {
+    fn open(settings: Settings, journal: Box<dyn Journal>) -> io::Result<Registry> {
         let mut state = State::default();
         for Entry { key, value, timestamp } in journal.read_all()? {
             if let Some(record) = Record::read(&key, value.as_deref()) {
                 state.apply(record, timestamp);
             }
         }
-        Ok(Registry { state: RwLock::new(state), journal })
+        Ok(Registry { settings, state: RwLock::new(state), journal })
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {

@@ -39,7 +39,7 @@ pub(super) fn answer(registry: &Registry, place: &Place, method: &str, query: &Q
             (Place::Check(subject, version), _) => check(state, &normal(subject), version.as_deref(), query, body),
             (Place::ClusterId, _) => {
                 let clusters =
-                    json!({"kafka-cluster": registry.journal.cluster_id(), "schema-registry-cluster": "schema-registry"});
+                    json!({"kafka-cluster": registry.settings.cluster_id, "schema-registry-cluster": "schema-registry"});
                 Ok(json!({"scope": {"path": [], "clusters": clusters}}))
             }
             (Place::VersionText(subject, version), _) => {
