@@ -1,5 +1,7 @@
 //! The dev broker under librdkafka: what is produced is consumed, in every way that the client has.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
+
 use std::time::{Duration, Instant};
 
 use mesh::dev::broker::topics::NewTopic;
@@ -76,11 +78,8 @@ impl Stand {
     }
 
     fn reader(&self, topic: &str, from: Offset, more: &[(&str, &str)]) -> BaseConsumer {
-        let consumer: BaseConsumer = self
-            .client(&[("group.id", "g"), ("enable.partition.eof", "true"), ("check.crcs", "true")])
-            .set_all(more)
-            .create()
-            .unwrap();
+        let usual = [("group.id", "g"), ("enable.partition.eof", "true"), ("check.crcs", "true"), ("fetch.wait.max.ms", "20")];
+        let consumer: BaseConsumer = self.client(&[usual.as_slice(), more].concat()).create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, 0, from).unwrap();
         consumer.assign(&list).unwrap();
@@ -90,19 +89,6 @@ impl Stand {
     /// All records of partition 0 until its end.
     fn read(&self, topic: &str, more: &[(&str, &str)]) -> Vec<Seen> {
         drain(&self.reader(topic, Offset::Beginning, more))
-    }
-}
-
-trait SetAll {
-    fn set_all(self, more: &[(&str, &str)]) -> Self;
-}
-
-impl SetAll for ClientConfig {
-    fn set_all(mut self, more: &[(&str, &str)]) -> Self {
-        for (key, value) in more {
-            self.set(*key, *value);
-        }
-        self
     }
 }
 
