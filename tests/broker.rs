@@ -315,6 +315,49 @@ fn what_is_too_large_or_has_no_key_is_refused() {
     assert_eq!(refused("keys", b"x"), Some(RDKafkaErrorCode::InvalidRecord));
 }
 
+#[test]
+fn a_compacted_topic_keeps_the_last_value_of_each_key() {
+    let stand = Stand::with(&[("log.cleaner.backoff.ms", "50")]);
+    let configs = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0"), ("segment.bytes", "1048576")];
+    stand.topic("table", 1, &configs);
+    let producer = stand.producer(&[("linger.ms", "20"), ("batch.size", "100000")]);
+    let padding = "x".repeat(1_000);
+    for n in 0..3_000 {
+        let (key, value) = (format!("k{}", n % 10), format!("{n} {padding}"));
+        producer.send(BaseRecord::to("table").partition(0).key(&key).payload(&value)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(WAIT).unwrap();
+    let partition = stand.running.broker.topics.partition("table", 0).unwrap();
+    let begin = Instant::now();
+    // All but the active segment, which holds less than 1 MiB.
+    while partition.size() > 1_200_000 {
+        assert!(begin.elapsed() < WAIT, "{} bytes", partition.size());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let last: std::collections::BTreeMap<String, String> =
+        stand.read("table", &[]).into_iter().map(|(_, key, value)| (key, value)).collect();
+    let wanted = (2_990..3_000).map(|n| (format!("k{}", n % 10), format!("{n} {padding}")));
+    assert_eq!(last, wanted.collect());
+    assert_eq!(partition.end(), 3_000);
+}
+
+#[test]
+fn old_records_go_and_the_log_begins_later() {
+    let stand = Stand::with(&[("log.retention.check.interval.ms", "50")]);
+    stand.topic("old", 1, &[("retention.ms", "3600000")]);
+    let reader = stand.reader("old", Offset::Beginning, &[]);
+    let producer = stand.producer(&[]);
+    producer.send(BaseRecord::<(), str>::to("old").partition(0).payload("x").timestamp(1_000)).unwrap();
+    producer.flush(WAIT).unwrap();
+    let begin = Instant::now();
+    while reader.fetch_watermarks("old", 0, WAIT).unwrap() != (1, 1) {
+        assert!(begin.elapsed() < WAIT);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    send(&producer, "old", 1..2);
+    assert_eq!(stand.restart().read("old", &[]), [(1, "k1".to_owned(), "value 1".to_owned())]);
+}
+
 /// What became of each record.
 #[derive(Clone, Default)]
 struct Deliveries(std::sync::Arc<std::sync::Mutex<Vec<Option<RDKafkaErrorCode>>>>);

@@ -153,6 +153,7 @@ impl Running {
         tokio::spawn(transactions::sweep(broker.clone()));
         let served = tokio::spawn(server::serve(broker.clone(), listener));
         tokio::spawn(data::upkeep::retention_loop(broker.clone()));
+        tokio::spawn(data::upkeep::compaction_loop(broker.clone()));
         tokio::spawn(groups::groups_loop(broker.clone()));
         Ok(Running { broker, stop, served: Some(served) })
     }

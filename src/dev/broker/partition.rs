@@ -360,20 +360,34 @@ impl Partition {
     /// Removes what retention no longer keeps.
     ///
     /// # Errors
-    /// The files cannot be read or written.
-    pub fn clean(&self, now: i64) -> io::Result<()> {
-        let config = self.config();
+    /// The files cannot be written.
+    pub fn retain(&self, now: i64) -> io::Result<()> {
         let mut inner = self.inner();
-        if inner.closed {
-            return Ok(());
-        }
-        if config.log.delete {
-            inner.log.retain(now)?;
+        if !inner.closed && inner.log.retain(now)? {
             let start = inner.log.start();
             inner.producers.forget_before(start);
+            self.moved(inner, 0);
         }
-        self.moved(inner, 0);
         Ok(())
+    }
+
+    /// Removes records that newer ones of the same key replaced, if the topic is compacted and enough has come together.
+    /// Appends and reads go on meanwhile. There may be one of these at a time. Whether it did.
+    ///
+    /// # Errors
+    /// The files cannot be read or written.
+    pub fn compact(&self, now: i64) -> io::Result<bool> {
+        let round = {
+            let inner = self.inner();
+            if inner.closed || !self.config().log.compact {
+                return Ok(false);
+            }
+            inner.log.compaction(now, inner.last_stable(), inner.producers.last_writes())
+        };
+        let Some(round) = round else { return Ok(false) };
+        let compacted = round.run()?;
+        let mut inner = self.inner();
+        if inner.closed { Ok(false) } else { inner.log.install(compacted) }
     }
 
     /// The topic is deleted: nothing is written from now on, and who waits is told.

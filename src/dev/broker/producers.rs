@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use kafka_protocol::error::ResponseError;
 
 use super::batch::Header;
+use super::log::LastWrite;
 
 /// How many batches of a producer are remembered, so that a repetition is answered as the first time: what the clients have
 /// in flight at the most.
@@ -87,6 +88,7 @@ struct Written {
     first_sequence: i32,
     last_sequence: i32,
     base_offset: i64,
+    last_offset: i64,
     timestamp: i64,
 }
 
@@ -135,6 +137,7 @@ impl Producers {
             first_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
             base_offset: batch.base_offset,
+            last_offset: batch.last_offset(),
             timestamp: batch.max_timestamp,
         });
         producer.last_timestamp = batch.max_timestamp;
@@ -223,6 +226,15 @@ impl Producers {
     /// Forgets who wrote nothing since `before` (ms) and has no open transaction.
     pub fn expire(&mut self, before: i64) {
         self.by_id.retain(|_, producer| producer.open.is_some() || producer.seen >= before);
+    }
+
+    /// What each wrote last: compaction keeps that, so that the state can be built again.
+    pub fn last_writes(&self) -> HashMap<i64, LastWrite> {
+        let last = |producer: &Producer| LastWrite {
+            offset: producer.batches.back().map(|last| last.last_offset),
+            epoch: producer.epoch,
+        };
+        self.by_id.iter().map(|(id, producer)| (*id, last(producer))).collect()
     }
 
     /// All of them, by id.
