@@ -97,6 +97,15 @@ impl Schema {
         }
     }
 
+    /// What the registry answers when it is asked with `format=serialized`: of Protobuf the file's descriptor in Base64. Other
+    /// languages have no such form.
+    pub fn serialized(&self) -> Option<String> {
+        match &self.language {
+            Language::Protobuf(schema) => Some(schema.serialized()),
+            _ => None,
+        }
+    }
+
     /// One text for all schemas that are equal under `normalize=true`, references left out.
     pub fn canonical(&self) -> String {
         self.stored(true)

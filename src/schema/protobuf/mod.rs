@@ -11,6 +11,7 @@
 
 mod columns;
 mod compare;
+mod descriptor;
 mod known;
 mod names;
 mod parse;
@@ -35,19 +36,28 @@ pub(in crate::schema) struct Protobuf {
     references: Vec<Reference>,
     /// All files that it needs, and the place among `references` of those that it names itself.
     files: Vec<(File, Option<usize>)>,
+    /// Their paths.
+    paths: Vec<String>,
     plain: String,
     normal: String,
 }
 
 /// Reads a file.
 pub(in crate::schema) fn parse(text: &str, references: &[Reference]) -> Result<Protobuf, SchemaError> {
-    let mut files = Vec::new();
+    let (mut files, mut paths) = (Vec::new(), Vec::new());
     for (name, text) in in_order(references)? {
         let inner = file(text).map_err(|e| SchemaError::new(format!("reference {name}: {}", e.message), None))?;
         files.push((inner, references.iter().position(|reference| reference.name == name)));
+        paths.push(name.to_owned());
     }
-    let mut schema =
-        Protobuf { file: file(text)?, references: references.to_vec(), files, plain: String::new(), normal: String::new() };
+    let mut schema = Protobuf {
+        file: file(text)?,
+        references: references.to_vec(),
+        files,
+        paths,
+        plain: String::new(),
+        normal: String::new(),
+    };
     schema.plain = print::plain(&schema.file)?;
     let normal = print::normal(&schema.file, &schema.names())?;
     schema.normal = normal;
@@ -60,7 +70,7 @@ pub(in crate::schema) fn parse(text: &str, references: &[Reference]) -> Result<P
 
 /// A file's declarations, from a text or from a descriptor.
 fn file(text: &str) -> Result<File, SchemaError> {
-    parse::file(text)
+    parse::file(text).or_else(|e| descriptor::read(text).ok_or(e))
 }
 
 /// A file's text as the registry keeps it, read without its references; `None` for what is no file.
@@ -72,6 +82,11 @@ impl Protobuf {
     /// The text that the registry keeps.
     pub(in crate::schema) fn print(&self, normalize: bool) -> String {
         if normalize { self.normal.clone() } else { self.plain.clone() }
+    }
+
+    /// The descriptor of the file (`google.protobuf.FileDescriptorProto`, its name `default`) in Base64.
+    pub(in crate::schema) fn serialized(&self) -> String {
+        descriptor::write(self)
     }
 
     /// All names that count in the file.
