@@ -53,7 +53,9 @@ impl Broker {
 
     /// That a client like any other is served, and that memory is as it should be.
     fn is_well(&self) {
-        let answer = ask(&mut self.connect(), 3, &ApiVersionsRequest::default());
+        let name = || StrBytes::from_static_str("test");
+        let request = ApiVersionsRequest::default().with_client_software_name(name()).with_client_software_version(name());
+        let answer = ask(&mut self.connect(), 3, &request);
         assert_eq!(answer.error_code, 0);
         let resident = self.resident();
         assert!(resident < MOST, "{resident} MiB");

@@ -99,7 +99,7 @@ spec:
   key: [id]
   topic: {name: NAME.even, partitions: PARTITIONS, config: {retention.ms: -1}}
   schema: {format: json}
-  derivation: {sql: SELECT id, n FROM NAME_in WHERE n % 2 = 0}
+  derivation: {sql: "SELECT id, n FROM NAME_in WHERE n % 2 = 0"}
 ---
 apiVersion: mesh/v1
 kind: DataProduct
