@@ -29,7 +29,10 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (broker, registry) = runtime.block_on(async {
             let broker = Running::start(Settings::new(folder.path().join("broker"))).await.unwrap();
-            let registry = registry::Running::start(registry::Settings::default(), registry::on(&broker.broker)).await.unwrap();
+            let registry =
+                registry::Running::start(registry::Settings::default(), registry::OnTopic::open(broker.broker.clone()).unwrap())
+                    .await
+                    .unwrap();
             (broker, registry)
         });
         std::fs::create_dir_all(folder.path().join(".git")).unwrap();

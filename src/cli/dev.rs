@@ -249,8 +249,12 @@ impl Stack {
 }
 
 async fn start_registry(arguments: &Arguments, broker: &broker::Running) -> Result<registry::Running, Failure> {
-    let settings = registry::Settings { port: free_port(arguments.registry_port, "--registry-port")? };
-    Ok(registry::Running::start(settings, registry::on(&broker.broker)).await?)
+    let settings = registry::Settings {
+        port: free_port(arguments.registry_port, "--registry-port")?,
+        cluster_id: broker.broker.cluster_id.clone(),
+    };
+    let journal = registry::OnTopic::open(broker.broker.clone())?;
+    Ok(registry::Running::start(settings, journal).await?)
 }
 
 const TAKEN: &str = " (the port asked for is taken)";

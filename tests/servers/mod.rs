@@ -33,7 +33,10 @@ fn dev() -> Servers {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let broker = Running::start(Settings::new(data)).await.unwrap();
-            let registry = registry::Running::start(registry::Settings::default(), registry::on(&broker.broker)).await.unwrap();
+            let registry =
+                registry::Running::start(registry::Settings::default(), registry::OnTopic::open(broker.broker.clone()).unwrap())
+                    .await
+                    .unwrap();
             tell.send(Servers { bootstrap: broker.bootstrap(), registry: registry.url() }).unwrap();
             std::future::pending::<()>().await;
         });
