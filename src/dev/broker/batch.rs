@@ -4,7 +4,7 @@
 //! mostly its [`Header`]. Records are read in two ways: [`records`] gives them all, slices of one buffer, and [`check`] walks
 //! over them without keeping anything, however much the batch unfolds to.
 
-use std::io::{BufRead, Read};
+use std::io::{ErrorKind, Read};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -222,7 +222,7 @@ pub fn records(header: &Header, batch: &Bytes) -> Result<Vec<Record>, Corrupt> {
         }
     };
     let mut records = Vec::with_capacity(usize::try_from(header.count).unwrap_or(0).min(body.len() / 7));
-    walk(header, Slices(body), Keep::All, |record| {
+    walk(header, Slices::new(&body), Keep::All, |record| {
         records.push(record);
         Ok(true)
     })?;
@@ -250,10 +250,10 @@ pub fn skim(
 ) -> Result<(), Corrupt> {
     let body = body(batch)?;
     match header.compression()? {
-        Compression::None => walk(header, Slices(body), keep, visit),
+        Compression::None => walk(header, Slices::new(&body), keep, visit),
         compression => {
             let input = compression.reader(&body).map_err(|_| UNREADABLE)?;
-            walk(header, Stream { input, read: 0 }, keep, visit)
+            walk(header, Stream::new(input), keep, visit)
         }
     }
 }
@@ -374,36 +374,41 @@ fn field<I: Input>(input: &mut I, keep: bool) -> Result<Option<Bytes>, Corrupt> 
 }
 
 /// A zigzag varint of 32 bits: five bytes at most.
+#[inline]
 fn varint<I: Input>(input: &mut I) -> Result<i32, Corrupt> {
-    let mut value = 0_u32;
-    for shift in (0..35).step_by(7) {
-        let byte = input.byte()?;
-        if shift == 28 && byte > 0x0f {
-            break;
-        }
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    Err(Corrupt::Invalid("a number is too long"))
+    let value = u32::try_from(unsigned(input, 5)?).map_err(|_| TOO_LONG)?;
+    Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
 }
 
 /// The same of 64 bits: ten bytes at most.
 fn varlong<I: Input>(input: &mut I) -> Result<i64, Corrupt> {
-    let mut value = 0_u64;
-    for shift in (0..70).step_by(7) {
-        let byte = input.byte()?;
-        if shift == 63 && byte > 0x01 {
-            break;
+    let value = unsigned(input, 10)?;
+    Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+}
+
+#[inline(always)]
+fn unsigned<I: Input>(input: &mut I, bytes: u32) -> Result<u64, Corrupt> {
+    let first = u64::from(input.byte()?);
+    if first < 0x80 {
+        return Ok(first);
+    }
+    let mut value = first & 0x7f;
+    for at in 1..bytes {
+        let byte = u64::from(input.byte()?);
+        let bits = byte & 0x7f;
+        // The tenth byte has room for one bit.
+        if at == 9 && bits > 1 {
+            return Err(TOO_LONG);
         }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        value |= bits << (7 * at);
+        if byte < 0x80 {
+            return Ok(value);
         }
     }
-    Err(Corrupt::Invalid("a number is too long"))
+    Err(TOO_LONG)
 }
+
+const TOO_LONG: Corrupt = Corrupt::Invalid("a number is too long");
 
 /// Where records are read from.
 trait Input {
@@ -418,86 +423,122 @@ trait Input {
 const SHORT: Corrupt = Corrupt::Invalid("fewer bytes than records");
 
 /// From memory: fields are slices of it.
-struct Slices(Bytes);
+struct Slices<'a> {
+    whole: &'a Bytes,
+    rest: &'a [u8],
+}
 
-impl Input for Slices {
+impl<'a> Slices<'a> {
+    fn new(whole: &'a Bytes) -> Slices<'a> {
+        Slices { whole, rest: whole }
+    }
+
+    fn next(&mut self, size: usize) -> Result<&'a [u8], Corrupt> {
+        let (next, rest) = self.rest.split_at_checked(size).ok_or(SHORT)?;
+        self.rest = rest;
+        Ok(next)
+    }
+}
+
+impl Input for Slices<'_> {
     fn byte(&mut self) -> Result<u8, Corrupt> {
-        self.0.try_get_u8().map_err(|_| SHORT)
+        let (byte, rest) = self.rest.split_first().ok_or(SHORT)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     fn take(&mut self, size: usize) -> Result<Bytes, Corrupt> {
-        if size > self.0.len() { Err(SHORT) } else { Ok(self.0.split_to(size)) }
+        self.next(size).map(|next| self.whole.slice_ref(next))
     }
 
     fn skip(&mut self, size: usize) -> Result<(), Corrupt> {
-        if size > self.0.len() {
-            return Err(SHORT);
-        }
-        self.0.advance(size);
-        Ok(())
+        self.next(size).map(|_| ())
     }
 
     fn position(&self) -> u64 {
-        // The rest shrinks as the position grows.
-        u64::MAX - self.0.len() as u64
+        (self.whole.len() - self.rest.len()) as u64
     }
 
     fn at_end(&mut self) -> Result<bool, Corrupt> {
-        Ok(self.0.is_empty())
+        Ok(self.rest.is_empty())
     }
 }
 
-/// From a decompressor.
+/// From a decompressor, a piece at a time.
 struct Stream<'a> {
-    input: Box<dyn BufRead + 'a>,
-    read: u64,
+    input: Box<dyn Read + 'a>,
+    piece: Box<[u8]>,
+    /// What of the piece is still to be read.
+    at: usize,
+    end: usize,
+    /// What was read before the piece.
+    before: u64,
 }
 
-impl Stream<'_> {
-    fn fill(&mut self) -> Result<&[u8], Corrupt> {
-        if self.read > LIMIT as u64 {
-            return Err(Corrupt::Invalid("it unfolds to more than 256 MiB"));
-        }
-        self.input.fill_buf().map_err(|_| UNREADABLE)
+impl<'a> Stream<'a> {
+    fn new(input: Box<dyn Read + 'a>) -> Stream<'a> {
+        Stream { input, piece: vec![0; 16 * 1024].into(), at: 0, end: 0, before: 0 }
     }
 
-    fn consume(&mut self, amount: usize) {
-        self.input.consume(amount);
-        self.read = self.read.saturating_add(amount as u64);
+    /// What is there, at least a byte unless the end is reached.
+    fn fill(&mut self) -> Result<&[u8], Corrupt> {
+        while self.at >= self.end {
+            self.before = self.position();
+            (self.at, self.end) = (0, 0);
+            if self.before > LIMIT as u64 {
+                return Err(Corrupt::Invalid("it unfolds to more than 256 MiB"));
+            }
+            self.end = match self.input.read(&mut self.piece) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+                Err(_) => return Err(UNREADABLE),
+            };
+        }
+        Ok(self.piece.get(self.at..self.end).unwrap_or_default())
+    }
+
+    /// Shows the next `size` bytes piece by piece.
+    fn each(&mut self, size: usize, mut visit: impl FnMut(&[u8])) -> Result<(), Corrupt> {
+        let mut left = size;
+        while left > 0 {
+            let piece = self.fill()?;
+            let piece = piece.get(..left).unwrap_or(piece);
+            if piece.is_empty() {
+                return Err(SHORT);
+            }
+            visit(piece);
+            let seen = piece.len();
+            self.at += seen;
+            left -= seen;
+        }
+        Ok(())
     }
 }
 
 impl Input for Stream<'_> {
     fn byte(&mut self) -> Result<u8, Corrupt> {
-        let byte = *self.fill()?.first().ok_or(SHORT)?;
-        self.consume(1);
-        Ok(byte)
+        if self.at >= self.end {
+            self.fill()?;
+        }
+        let byte = self.piece.get(self.at).filter(|_| self.at < self.end).ok_or(SHORT)?;
+        self.at += 1;
+        Ok(*byte)
     }
 
     fn take(&mut self, size: usize) -> Result<Bytes, Corrupt> {
         // Grows with what is there, not with what the size claims.
-        let mut bytes = Vec::with_capacity(size.min(64 * 1024));
-        let limit = (LIMIT as u64).saturating_sub(self.read).min(size as u64);
-        (&mut self.input).take(limit).read_to_end(&mut bytes).map_err(|_| UNREADABLE)?;
-        self.read = self.read.saturating_add(bytes.len() as u64);
-        if bytes.len() < size { Err(SHORT) } else { Ok(Bytes::from(bytes)) }
+        let mut bytes = Vec::with_capacity(size.min(self.piece.len()));
+        self.each(size, |piece| bytes.extend_from_slice(piece))?;
+        Ok(Bytes::from(bytes))
     }
 
     fn skip(&mut self, size: usize) -> Result<(), Corrupt> {
-        let mut left = size;
-        while left > 0 {
-            let there = self.fill()?.len().min(left);
-            if there == 0 {
-                return Err(SHORT);
-            }
-            self.consume(there);
-            left -= there;
-        }
-        Ok(())
+        self.each(size, |_| ())
     }
 
     fn position(&self) -> u64 {
-        self.read
+        self.before.saturating_add(self.at as u64)
     }
 
     fn at_end(&mut self) -> Result<bool, Corrupt> {
@@ -820,7 +861,7 @@ mod tests {
 
     #[test]
     fn numbers_are_bounded_as_varints_are() {
-        let read = |bytes: &'static [u8]| varint(&mut Slices(Bytes::from_static(bytes)));
+        let read = |bytes: &'static [u8]| varint(&mut Slices::new(&Bytes::from_static(bytes)));
         assert_eq!(read(&[0x01]), Ok(-1));
         assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Ok(i32::MIN));
         assert_eq!(read(&[0xfe, 0xff, 0xff, 0xff, 0x0f]), Ok(i32::MAX));
@@ -830,10 +871,10 @@ mod tests {
         for number in [0, 1, -1, 300, i64::MAX, i64::MIN, i64::from(i32::MIN)] {
             let mut bytes = Vec::new();
             put_varlong(&mut bytes, number);
-            assert_eq!(varlong(&mut Slices(bytes.into())), Ok(number));
+            assert_eq!(varlong(&mut Slices::new(&bytes.into())), Ok(number));
         }
         let long = [0xff; 9].into_iter().chain([0x02]).collect::<Vec<u8>>();
-        assert!(varlong(&mut Slices(long.into())).is_err());
+        assert!(varlong(&mut Slices::new(&long.into())).is_err());
     }
 
     #[test]
@@ -935,7 +976,7 @@ mod tests {
             let batch = Bytes::from(batch);
             let (header, batch) = one(&batch);
             let numbered: Vec<_> = records.into_iter().zip(base..).map(|(record, offset)| Record { offset, ..record }).collect();
-            prop_assert_eq!(super::records(&header, &batch).unwrap(), numbered.clone());
+            prop_assert_eq!(&super::records(&header, &batch).unwrap(), &numbered);
             prop_assert!(check_produced(&header, &batch, false).is_ok());
             let mut skimmed = Vec::new();
             skim(&header, &batch, Keep::All, |record| { skimmed.push(record); Ok(true) }).unwrap();

@@ -1,6 +1,6 @@
 //! The four compressions of record batches, as streams, so that a small input that unfolds to much takes no memory.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -45,13 +45,13 @@ impl Compression {
     ///
     /// # Errors
     /// The input's beginning is not of this compression; its rest shows when it is read.
-    pub fn reader(self, input: &[u8]) -> io::Result<Box<dyn BufRead + '_>> {
+    pub fn reader(self, input: &[u8]) -> io::Result<Box<dyn Read + '_>> {
         Ok(match self {
             Compression::None => Box::new(input),
-            Compression::Gzip => Box::new(BufReader::new(MultiGzDecoder::new(input))),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
             Compression::Snappy => Box::new(Unsnap::new(input)),
             Compression::Lz4 => Box::new(FrameDecoder::new(input)),
-            Compression::Zstd => Box::new(BufReader::new(zstd::stream::read::Decoder::with_buffer(input)?)),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
         })
     }
 
@@ -146,10 +146,10 @@ impl<'a> Unsnap<'a> {
     }
 }
 
-impl BufRead for Unsnap<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+impl Read for Unsnap<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.read >= self.block.len() {
-            let Some(block) = self.next_block()? else { return Ok(&[]) };
+            let Some(block) = self.next_block()? else { return Ok(0) };
             let size = snap::raw::decompress_len(block)?;
             // The size is only claimed: it reserves no more than the block can unfold to.
             if size > block.len().saturating_mul(SNAPPY_RATIO).min(LIMIT) {
@@ -159,19 +159,8 @@ impl BufRead for Unsnap<'_> {
             self.read = 0;
             snap::raw::Decoder::new().decompress(block, &mut self.block)?;
         }
-        Ok(self.block.get(self.read..).unwrap_or_default())
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.read = self.read.saturating_add(amount);
-    }
-}
-
-impl Read for Unsnap<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = self.fill_buf()?;
-        let read = buffer.read(into)?;
-        self.consume(read);
+        let read = self.block.get(self.read..).unwrap_or_default().read(into)?;
+        self.read += read;
         Ok(read)
     }
 }

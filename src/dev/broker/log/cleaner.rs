@@ -728,9 +728,10 @@ mod tests {
         // One new segment of four.
         assert_eq!(due(&mut log, Config { min_cleanable_dirty_ratio: 0.24, ..config() }, 10), Some((3, 4)));
         let rarely = Config { min_cleanable_dirty_ratio: 0.26, ..config() };
-        assert_eq!(due(&mut log, rarely.clone(), 10), None);
-        assert_eq!(due(&mut log, Config { max_compaction_lag_ms: 100, ..rarely.clone() }, 105), None);
-        assert_eq!(due(&mut log, Config { max_compaction_lag_ms: 100, ..rarely }, 106), Some((3, 4)));
+        let soon = Config { max_compaction_lag_ms: 100, min_cleanable_dirty_ratio: 0.26, ..config() };
+        assert_eq!(due(&mut log, rarely, 10), None);
+        assert_eq!(due(&mut log, soon.clone(), 105), None);
+        assert_eq!(due(&mut log, soon, 106), Some((3, 4)));
         assert_eq!(due(&mut log, Config { min_compaction_lag_ms: 100, ..config() }, 104), None);
         assert_eq!(due(&mut log, Config { min_compaction_lag_ms: 100, ..config() }, 105), Some((3, 4)));
         assert_eq!(due(&mut log, Config { compact: false, ..config() }, 10), None);
@@ -891,9 +892,9 @@ mod tests {
             }
             there.extend(records.iter().map(|record| (record.offset, record.clone())));
             if header.is_transactional() {
-                open.entry(header.producer_id).or_default().extend(records)
+                open.entry(header.producer_id).or_default().extend(records);
             } else {
-                latest.extend(records)
+                latest.extend(records);
             }
         }
         latest.sort_by_key(|record| record.offset);
