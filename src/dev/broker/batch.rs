@@ -485,15 +485,15 @@ impl<'a> Stream<'a> {
         while self.at >= self.end {
             self.before = self.position();
             (self.at, self.end) = (0, 0);
-            if self.before > LIMIT as u64 {
-                return Err(Corrupt::Invalid("it unfolds to more than 256 MiB"));
-            }
             self.end = match self.input.read(&mut self.piece) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => 0,
                 Err(_) => return Err(UNREADABLE),
             };
+            if self.before.saturating_add(self.end as u64) > LIMIT as u64 {
+                return Err(Corrupt::Invalid("it unfolds to more than 256 MiB"));
+            }
         }
         Ok(self.piece.get(self.at..self.end).unwrap_or_default())
     }
@@ -720,7 +720,7 @@ mod tests {
 
     use super::*;
 
-    fn bytes(text: &str) -> Option<Bytes> {
+    fn bytes_of(text: &str) -> Option<Bytes> {
         Some(Bytes::copy_from_slice(text.as_bytes()))
     }
 
@@ -729,11 +729,11 @@ mod tests {
     }
 
     fn three() -> Vec<Record> {
-        let headers = vec![(Bytes::from_static(b"h"), None), (Bytes::new(), bytes("v"))];
+        let headers = vec![(Bytes::from_static(b"h"), None), (Bytes::new(), bytes_of("v"))];
         vec![
-            record(0, 1_000, bytes("k"), bytes("v")),
-            Record { headers, ..record(1, 990, None, bytes("")) },
-            record(2, 1_234, bytes(""), None),
+            record(0, 1_000, bytes_of("k"), bytes_of("v")),
+            Record { headers, ..record(1, 990, None, bytes_of("")) },
+            record(2, 1_234, bytes_of(""), None),
         ]
     }
 
@@ -792,8 +792,36 @@ mod tests {
         let (header, _) = one(&batch);
         assert_eq!((header.base_offset, header.leader_epoch, header.has_producer()), (42, 3, false));
         let headers = vec![(Bytes::from_static(b"h"), None)];
-        let expected = Record { headers, ..record(42, 5, bytes("k"), bytes("v")) };
+        let expected = Record { headers, ..record(42, 5, bytes_of("k"), bytes_of("v")) };
         assert_eq!(records(&header, &batch).unwrap(), [expected]);
+    }
+
+    /// Written by Kafka's own client library, 4.3.1, in each compression: three records, of which the second has 40,000 bytes
+    /// in the compressed ones, so that there is more than one block.
+    #[test]
+    fn batches_of_kafkas_java_client_are_read() {
+        let recorded = include_str!("../../../tests/data/broker/record-batches.txt");
+        let letters: Vec<u8> = (0..40_000_usize).map(|n| b"abcdefghijklmnopqrstuvw"[n % 23]).collect();
+        for (line, compression) in recorded.lines().zip(Compression::ALL) {
+            let (name, hex) = line.split_once(' ').unwrap();
+            let hex: Vec<_> = hex.as_bytes().chunks(2).map(|byte| std::str::from_utf8(byte).unwrap()).collect();
+            let bytes: Bytes = hex.iter().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+            let (header, batch) = one(&bytes);
+            assert_eq!((name, header.compression()), (compression.name(), Ok(compression)));
+            assert_eq!((header.base_offset, header.leader_epoch, header.count, header.is_transactional()), (7, 5, 3, true));
+            assert_eq!((header.producer_id, header.producer_epoch, header.last_sequence()), (4_000, 3, 19));
+            assert_eq!((header.first_timestamp, header.max_timestamp), (1_700_000_000_000, 1_700_000_000_005));
+            let headers = vec![(Bytes::from_static(b"h"), bytes_of("v")), (Bytes::from_static(b"none"), None)];
+            let second = if compression == Compression::None { b"small".as_slice() } else { &letters };
+            let expected = [
+                Record { headers, ..record(7, 1_700_000_000_000, bytes_of("key"), bytes_of("value")) },
+                record(8, 1_700_000_000_005, None, Some(Bytes::copy_from_slice(second))),
+                record(9, 1_699_999_999_999, bytes_of("tombstone"), None),
+            ];
+            assert!(records(&header, &batch).unwrap() == expected, "{name}");
+            assert!(check_produced(&header, &batch, false).is_ok(), "{name}");
+        }
+        assert_eq!(recorded.lines().count(), Compression::ALL.len());
     }
 
     #[test]
