@@ -35,8 +35,11 @@ def field(of, structs):
     elif kind in ("bytes", "records"):
         text = "b"
     else:
-        inner = " ".join(field(each, structs) for each in of.get("fields") or structs[kind])
-        text = inner if array else ("?" if "nullableVersions" in of else "") + "{ " + inner + " }"
+        fields = [field(each, structs) for each in of.get("fields") or structs[kind]]
+        text = " ".join(fields)
+        # a structure of one plain field is not that field: it ends with tagged fields
+        if not array or (len(fields) == 1 and re.fullmatch(r"\w+|\??{.*}", text)):
+            text = ("?" if "nullableVersions" in of and not array else "") + "{ " + text + " }"
     if array:
         text = "[ " + text + " ]"
     tag = f"#{of['tag']}" if "tag" in of else ""

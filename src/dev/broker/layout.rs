@@ -30,7 +30,7 @@ enum Kind {
     Fixed(usize),
     Text,
     Bytes,
-    /// One field is an array of plain values, or the fields of a structure.
+    /// One plain field is an array of plain values; else they are the fields of a structure.
     Array(Vec<Field>),
     Structure(Vec<Field>),
     /// A structure with a byte in front that says whether it is there.
@@ -167,6 +167,8 @@ impl Walk<'_> {
                 [Field { kind: kind @ (Kind::Fixed(_) | Kind::Text | Kind::Bytes), from: 0, to: i16::MAX, tag: None }] => {
                     self.value(kind)?;
                 }
+                // A structure of one plain field has braces of its own, to be told from these.
+                [Field { kind: Kind::Structure(fields), from: 0, to: i16::MAX, tag: None }] => self.structure(fields)?,
                 fields => self.structure(fields)?,
             }
         }
@@ -265,6 +267,19 @@ mod tests {
         let replica =
             FetchRequest::default().with_topics(vec![topic]).with_replica_state(ReplicaState::default().with_replica_epoch(7));
         walks(ApiKey::Fetch, &replica);
+    }
+
+    #[test]
+    fn a_structure_of_one_field_ends_with_tagged_fields() {
+        let topic = describe_topic_partitions_request::TopicRequest::default().with_name(text("a").into());
+        let request = DescribeTopicPartitionsRequest::default().with_topics(vec![topic.clone(), topic]);
+        walks(ApiKey::DescribeTopicPartitions, &request);
+        let user = describe_user_scram_credentials_request::UserName::default().with_name(text("a"));
+        let request = DescribeUserScramCredentialsRequest::default().with_users(Some(vec![user.clone(), user]));
+        walks(ApiKey::DescribeUserScramCredentials, &request);
+        let partition = describe_quorum_request::PartitionData::default();
+        let topic = describe_quorum_request::TopicData::default().with_partitions(vec![partition.clone(), partition]);
+        walks(ApiKey::DescribeQuorum, &DescribeQuorumRequest::default().with_topics(vec![topic]));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Features {
 
 /// `UpdateFeatures`: all of them or none.
 pub async fn update(broker: &Arc<Broker>, call: &Call, request: UpdateFeaturesRequest) -> UpdateFeaturesResponse {
-    let outcome = updated(broker, call.version, &request);
+    let outcome = updated(broker, &request);
     let response = UpdateFeaturesResponse::default().with_error_message(None);
     if outcome.is_err() {
         let (code, message) = told(outcome);
@@ -99,13 +99,12 @@ pub async fn update(broker: &Arc<Broker>, call: &Call, request: UpdateFeaturesRe
     response.with_results(results)
 }
 
-fn updated(broker: &Broker, version: i16, request: &UpdateFeaturesRequest) -> Result<(), Refused> {
+fn updated(broker: &Broker, request: &UpdateFeaturesRequest) -> Result<(), Refused> {
     let mut agreed = broker.features.agreed();
     let mut after = *agreed;
     for update in &request.feature_updates {
-        // KIP-584's flag became KIP-778's three ways to change.
-        let way = if version == 0 { if update.allow_downgrade { 2 } else { 1 } } else { update.upgrade_type };
-        after = step(after, update.feature.as_str(), update.max_version_level, way)
+        // In version 0 the kind of change is what it is by default, an upgrade, whatever its flag for downgrades says.
+        after = step(after, update.feature.as_str(), update.max_version_level, update.upgrade_type)
             .map_err(|why| Refused::new(ResponseError::InvalidUpdateVersion, format!("No feature was changed: {why}")))?;
     }
     if after.transactions == agreed.transactions || request.validate_only {
