@@ -385,7 +385,7 @@ async fn the_same_schemas_are_the_same() {
 // What stays.
 
 /// What can be asked of a registry without changing it.
-fn everything(registry: &Running) -> Vec<(String, u16, String)> {
+fn everything(registry: &Running, ids: &str) -> Vec<(String, u16, String)> {
     let mut client = Client::connect(registry);
     let mut paths: Vec<String> =
         ["/contexts", "/config", "/mode", "/subjects", "/subjects?deletedOnly=true", "/schemas?deleted=true"]
@@ -402,7 +402,7 @@ fn everything(registry: &Running) -> Vec<(String, u16, String)> {
         }
     }
     for id in 1..12 {
-        paths.extend([format!("/schemas/ids/{id}?fetchMaxId=true"), format!("/schemas/ids/{id}/versions?deleted=true")]);
+        paths.extend([format!("/schemas/ids/{id}{ids}"), format!("/schemas/ids/{id}/versions?deleted=true")]);
     }
     let ask = |path: String| {
         let answer = client.send("GET", &path, &[], None);
@@ -456,13 +456,13 @@ async fn everything_is_the_same_after_a_restart() {
     let first = start(journal.clone()).await;
     let (mut first, before) = beside(move || {
         fill(&first);
-        let before = everything(&first);
+        let before = everything(&first, "?fetchMaxId=true");
         (first, before)
     })
     .await;
     first.stop().await;
     let second = start(journal).await;
-    assert_eq!(beside(move || everything(&second)).await, before);
+    assert_eq!(beside(move || everything(&second, "?fetchMaxId=true")).await, before);
     assert!(before.iter().filter(|(_, status, _)| *status == 200).count() > 30, "{before:?}");
 }
 
@@ -477,7 +477,7 @@ async fn everything_is_the_same_after_a_restart_of_the_broker() {
     let first = start(OnTopic::open(node.broker.clone()).unwrap()).await;
     let (mut first, before) = beside(move || {
         fill(&first);
-        let before = everything(&first);
+        let before = everything(&first, "?fetchMaxId=true");
         (first, before)
     })
     .await;
@@ -490,7 +490,74 @@ async fn everything_is_the_same_after_a_restart_of_the_broker() {
     node.stop().await;
     let node = mesh::dev::broker::Running::start(broker(dir.path())).await.unwrap();
     let second = start(OnTopic::open(node.broker.clone()).unwrap()).await;
-    assert_eq!(beside(move || everything(&second)).await, before);
+    assert_eq!(beside(move || everything(&second, "?fetchMaxId=true")).await, before);
+}
+
+/// The journal as a compacted topic has it in the end: of each key the last record, tombstones gone.
+fn compacted(journal: &InMemory) -> InMemory {
+    let mut entries = journal.read_all().unwrap();
+    let mut met = std::collections::HashSet::new();
+    entries.reverse();
+    entries.retain(|entry| met.insert(entry.key.clone()) && entry.value.is_some());
+    entries.reverse();
+    let compacted = InMemory::default();
+    compacted.append(&entries).unwrap();
+    compacted
+}
+
+/// Does something, by chance.
+fn meddle(client: &mut Client, chance: &mut fastrand::Rng) {
+    let subject = ["a", "b", "c", ":.x:a"][chance.usize(..4)];
+    let version = chance.u8(1..6);
+    let fields = ["", r#"{"name":"f","type":"int"}"#, r#"{"name":"g","type":"string","default":""}"#][chance.usize(..3)];
+    let mut posted = json!({"schema": format!(r#"{{"type":"record","name":"R{}","fields":[{fields}]}}"#, chance.u8(..2))});
+    if chance.u8(..4) == 0 {
+        posted = json!({
+            "schema": r#"{"type":"array","items":"R0"}"#,
+            "references": [{"name": "R0", "subject": (["a", "b"][chance.usize(..2)]), "version": version}],
+        });
+    }
+    if chance.u8(..5) == 0 {
+        posted["metadata"] = json!({"properties": {"n": chance.u8(..2).to_string()}});
+    }
+    let versions = format!("/subjects/{subject}/versions");
+    match chance.u8(..20) {
+        0..10 => client.json("POST", &versions, &posted),
+        10..13 => client.send("DELETE", &format!("{versions}/{version}"), &[], None),
+        13..15 => client.send("DELETE", &format!("{versions}/{version}?permanent=true"), &[], None),
+        15 => client.send("DELETE", &format!("/subjects/{subject}"), &[], None),
+        16 => client.send("DELETE", &format!("/subjects/{subject}?permanent=true"), &[], None),
+        17 => client.json("PUT", &format!("/config/{subject}"), &json!({"compatibility": (["NONE", "FULL"][chance.usize(..2)])})),
+        18 => client.json(
+            "PUT",
+            &format!("/mode/{subject}"),
+            &json!({"mode": (["READWRITE", "READONLY", "IMPORT"][chance.usize(..3)])}),
+        ),
+        _ => client.send("DELETE", &format!("/{}/{subject}", ["config", "mode"][chance.usize(..2)]), &[], None),
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_done_is_the_same_after_a_restart_and_after_compaction() {
+    let mut done = 0;
+    for seed in 0..12 {
+        let journal = InMemory::default();
+        let first = start(journal.clone()).await;
+        let before = beside(move || {
+            let mut client = Client::connect(&first);
+            let mut chance = fastrand::Rng::with_seed(seed);
+            client.json("PUT", "/config", &json!({"compatibility": "NONE"}));
+            (0..150).for_each(|_| meddle(&mut client, &mut chance));
+            everything(&first, "")
+        })
+        .await;
+        done += before.iter().filter(|(_, status, _)| *status == 200).count();
+        for journal in [journal.clone(), compacted(&journal)] {
+            let second = start(journal).await;
+            assert_eq!(beside(move || everything(&second, "")).await, before, "seed {seed}");
+        }
+    }
+    assert!(done > 300, "only {done} answers tell anything");
 }
 
 // ---------------------------------------------------------------------------------------------------------------- //
@@ -539,6 +606,24 @@ async fn metadata_make_a_version_of_their_own() {
         ("POST", "/subjects/g/versions", r#"{"schema":"\"int\"","metadata":{"properties":{"v":"1"}}}"#),
         ("POST", "/subjects/g/versions", r#"{"schema":"\"string\"","metadata":{"properties":{"v":"1"}}}"#),
         ("POST", "/subjects/g/versions", r#"{"schema":"\"string\"","metadata":{"properties":{"v":"2"}}}"#),
+        // Fields that are reserved are not used, and stay reserved.
+        ("PUT", "/config/r", r#"{"validateFields":true,"compatibility":"NONE"}"#),
+        (
+            "POST",
+            "/subjects/r/versions",
+            r#"{"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"a\":{}}}","metadata":{"properties":{"confluent:reserved":"b, a"}}}"#,
+        ),
+        (
+            "POST",
+            "/subjects/r/versions",
+            r#"{"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"a\":{}}}","metadata":{"properties":{"confluent:reserved":"b"}}}"#,
+        ),
+        (
+            "POST",
+            "/subjects/r/versions",
+            r#"{"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"c\":{}}}","metadata":{"properties":{"confluent:reserved":"c2"}}}"#,
+        ),
+        ("POST", "/subjects/r/versions", r#"{"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"$$c\":{}}}"}"#),
     ])
     .await;
     insta::assert_snapshot!(answers.join("\n"), @r#"

@@ -386,11 +386,15 @@ fn shown_in_format(state: &State, subject: &str, schema: &Kept, query: &Query, s
     in_format(state, &version, query, shown)
 }
 
-/// A version's text in the form that `format` asks for: for Avro `resolved`, with what it refers to written into it. Other
-/// forms, and those of which there is none, are its own.
+/// A version's text in the form that `format` asks for: of Avro `resolved`, with what it refers to written into it, of
+/// Protobuf `serialized`, its descriptor. Other forms, and those of which there is none, are its own.
 fn formatted(state: &State, version: &Version, query: &Query) -> String {
-    let resolved = query.get("format").is_some_and(|format| format.eq_ignore_ascii_case("resolved"));
-    let other = if resolved && version.format == Format::Avro { schemas::written_out(state, version) } else { None };
+    let asked = query.get("format").unwrap_or_default().to_ascii_lowercase();
+    let other = match (version.format, asked.as_str()) {
+        (Format::Avro, "resolved") => schemas::written_out(state, version),
+        (Format::Protobuf, "serialized") => schemas::meaning(state, version).ok().and_then(|meaning| meaning.serialized()),
+        _ => None,
+    };
     other.unwrap_or_else(|| version.text.clone())
 }
 

@@ -17,6 +17,8 @@ use crate::schema::{self, Schema, UNDECIDED};
 
 /// The property under which a version's number is kept in the metadata, where it was asked for.
 const VERSION: &str = "confluent:version";
+/// The property that lists names of fields which are not to be used.
+const RESERVED: &str = "confluent:reserved";
 /// The most schemas that one may refer to, directly and through others.
 const MOST_REFERENCES: usize = 1_000;
 /// How deep references may refer on.
@@ -100,6 +102,10 @@ fn read(state: &State, subject: &str, posted: &Posted, normalize: bool) -> Resul
     if normalize {
         references.sort_by(|a, b| (&a.subject, a.version).cmp(&(&b.subject, b.version)));
         references.dedup();
+    }
+    let strict = state.config_in_scope(subject).validate_fields == Some(true);
+    if strict && let Some(field) = fields(&schema).iter().find(|field| field.starts_with("$$")) {
+        return Err(invalid(format!("the name of field {field} begins with $$")));
     }
     let kept = Kept { format, references, metadata: posted.metadata.clone(), text: schema.stored(normalize) };
     Ok(Some(Read { kept, schema }))
@@ -201,8 +207,9 @@ fn same_metadata(new: Option<&Metadata>, old: &Version) -> bool {
 /// What speaks against a schema, given the versions before it, oldest first: `TYPE path` each, as Confluent names them.
 fn incompatibilities(state: &State, config: &Config, new: &Read, before: &[&Version]) -> Vec<String> {
     let level = config.compatibility_level.unwrap_or(Compatibility::Backward);
-    if level == Compatibility::None {
-        return Vec::new();
+    let misused = if config.validate_fields == Some(true) { misused(new, before.last().copied()) } else { Vec::new() };
+    if level == Compatibility::None || !misused.is_empty() {
+        return misused;
     }
     let group = |metadata: Option<&Metadata>| metadata?.properties.get(config.compatibility_group.as_ref()?).cloned();
     let compared = before
@@ -234,7 +241,27 @@ fn incompatibilities(state: &State, config: &Config, new: &Read, before: &[&Vers
     Vec::new()
 }
 
-/// What speaks against a schema in the subject. `numbers` are the versions that it is held against; all, if `None`.
+/// What `validateFields` finds: the metadata may reserve names of fields, which must then not be used, and stay reserved.
+fn misused(new: &Read, before: Option<&Version>) -> Vec<String> {
+    let reserved = |metadata: Option<&Metadata>| -> BTreeSet<String> {
+        let names = metadata.and_then(|metadata| metadata.properties.get(RESERVED)).map(String::as_str).unwrap_or_default();
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let now = reserved(new.kept.metadata.as_ref());
+    let before = reserved(before.and_then(|before| before.metadata.as_ref()));
+    let freed = before.difference(&now).map(|name| format!("The reserved field {name} is not reserved any more"));
+    let fields = fields(&new.schema);
+    freed.chain(now.intersection(&fields).map(|name| format!("The field {name} is reserved by the metadata"))).collect()
+}
+
+/// The names of a schema's fields, those of its first message in Protobuf.
+fn fields(schema: &Schema) -> BTreeSet<String> {
+    let columns = schema.columns();
+    let known = columns.row_type.fields().iter().map(|field| field.name().clone());
+    known.chain(columns.unsupported.into_iter().map(|(name, _)| name)).collect()
+}
+
+/// What speaks against a schema in the subject. `number` is the version that it is held against; all, if `None`.
 ///
 /// # Errors
 /// It is no schema.
