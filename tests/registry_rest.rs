@@ -641,6 +641,11 @@ async fn metadata_make_a_version_of_their_own() {
     POST /subjects/g/versions {"schema":"\"int\"","metadata":{"properties":{"v":"1"}}} => 200 {"version":1,"id":5,"metadata":{"properties":{"v":"1"}}}
     POST /subjects/g/versions {"schema":"\"string\"","metadata":{"properties":{"v":"1"}}} => 409 {"error_code":409}
     POST /subjects/g/versions {"schema":"\"string\"","metadata":{"properties":{"v":"2"}}} => 200 {"version":2,"id":6,"metadata":{"properties":{"v":"2"}}}
+    PUT /config/r {"validateFields":true,"compatibility":"NONE"} => 200 {"validateFields":true,"compatibility":"NONE"}
+    POST /subjects/r/versions {"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"a\":{}}}","metadata":{"properties":{"confluent:reserved":"b, a"}}} => 409 {"error_code":409}
+    POST /subjects/r/versions {"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"a\":{}}}","metadata":{"properties":{"confluent:reserved":"b"}}} => 200 {"version":1,"id":7,"metadata":{"properties":{"confluent:reserved":"b"}}}
+    POST /subjects/r/versions {"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"c\":{}}}","metadata":{"properties":{"confluent:reserved":"c2"}}} => 409 {"error_code":409}
+    POST /subjects/r/versions {"schemaType":"JSON","schema":"{\"type\":\"object\",\"properties\":{\"$$c\":{}}}"} => 422 {"error_code":42201}
     "#);
 }
 

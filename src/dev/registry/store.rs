@@ -1,9 +1,8 @@
 //! The state: what the records of `_schemas` add up to. It changes by [`State::apply`] alone, when the registry starts as
 //! when it runs, so that a restart finds what was there.
 //!
-//! Who has which id, and which schema refers to which, is kept as Confluent's registry keeps it, which shows: of a subject's
-//! versions with one id only the newest is found by the id, and a reference of a version that is deleted softly guards no
-//! more.
+//! Who has which id is kept as Confluent's registry keeps it, which shows: of a subject's versions with one id only the one
+//! that was written last is found by the id, and of several ids with one text the one that was written last is given.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -135,11 +134,12 @@ impl Which {
 /// The ids of one context.
 #[derive(Debug, Default)]
 struct Ids {
-    /// For each id the subjects that have it, and the newest version of each.
+    /// For each id the subjects that have it, and of each the version that was written last.
     versions: BTreeMap<i32, BTreeMap<Subject, i32>>,
-    by_guid: HashMap<Guid, i32>,
-    /// The ids of the schemas that refer to a version.
-    referring: HashMap<(Subject, i32), BTreeSet<i32>>,
+    /// The ids of a schema, that which was written last behind the others.
+    by_guid: HashMap<Guid, Vec<i32>>,
+    /// The versions that refer to a version and are not deleted, with their ids.
+    referring: HashMap<(Subject, i32), BTreeMap<(Subject, i32), i32>>,
     /// The highest id that was seen.
     highest: i32,
 }
@@ -186,6 +186,7 @@ impl State {
         if other.is_some_and(|other| other.text != version.text) {
             return;
         }
+        self.remove(subject, version.version);
         self.index(subject, &version);
         self.subjects.entry(subject.clone()).or_default().insert(version.version, version);
     }
@@ -195,33 +196,44 @@ impl State {
         let ids = self.ids.entry(subject.context.clone()).or_default();
         ids.highest = ids.highest.max(version.id);
         ids.versions.entry(version.id).or_default().insert(subject.clone(), version.version);
-        ids.by_guid.insert(version.guid(), version.id);
+        let same = ids.by_guid.entry(version.guid()).or_default();
+        same.retain(|id| *id != version.id);
+        same.push(version.id);
+        self.index_references(subject, version, !version.deleted);
+    }
+
+    /// Notes what a version refers to; a deleted one guards nothing.
+    fn index_references(&mut self, subject: &Subject, version: &Version, guards: bool) {
         for reference in &version.references {
             let target = subject.refer(&reference.subject);
             let referring = &mut self.ids.entry(target.context.clone()).or_default().referring;
             let referring = referring.entry((target, reference.version)).or_default();
-            if version.deleted {
-                referring.remove(&version.id);
+            if guards {
+                referring.insert((subject.clone(), version.version), version.id);
             } else {
-                referring.insert(version.id);
+                referring.remove(&(subject.clone(), version.version));
             }
         }
     }
 
-    fn remove(&mut self, subject: &Subject, version: i32) {
+    fn remove(&mut self, subject: &Subject, number: i32) {
         let Some(versions) = self.subjects.get_mut(subject) else { return };
-        let removed = versions.remove(&version);
+        let Some(removed) = versions.remove(&number) else { return };
+        let other = versions.values().rev().find(|other| other.id == removed.id).map(|other| other.version);
         if versions.is_empty() {
             self.subjects.remove(subject);
         }
-        let Some(removed) = removed else { return };
+        self.index_references(subject, &removed, false);
         let Some(ids) = self.ids.get_mut(&subject.context) else { return };
         let Some(having) = ids.versions.get_mut(&removed.id) else { return };
-        if having.get(subject) == Some(&version) {
-            having.remove(subject);
+        if having.get(subject) == Some(&number) {
+            put_or_remove(having, subject.clone(), other);
         }
         if having.is_empty() {
             ids.versions.remove(&removed.id);
+            if let Some(same) = ids.by_guid.get_mut(&removed.guid()) {
+                same.retain(|id| *id != removed.id);
+            }
         }
     }
 
@@ -246,7 +258,7 @@ impl State {
     }
 }
 
-fn put_or_remove<T>(map: &mut BTreeMap<Subject, T>, key: Subject, value: Option<T>) {
+fn put_or_remove<K: Ord, T>(map: &mut BTreeMap<K, T>, key: K, value: Option<T>) {
     match value {
         Some(value) => map.insert(key, value),
         None => map.remove(&key),
@@ -359,13 +371,13 @@ impl State {
     /// each subject that has it, deleted ones included.
     pub(super) fn registered(&self, guid: Guid, subject: &str) -> Option<(i32, &BTreeMap<Subject, i32>)> {
         let ids = self.ids.get(&Subject::of(subject).context)?;
-        let id = *ids.by_guid.get(&guid)?;
+        let id = *ids.by_guid.get(&guid)?.last()?;
         Some((id, ids.versions.get(&id)?))
     }
 
     /// The ids of a fingerprint, by context.
     pub(super) fn ids_of(&self, guid: Guid) -> Vec<(&str, i32)> {
-        let of = |context| Some((context, *self.ids.get(context)?.by_guid.get(&guid)?));
+        let of = |context| Some((context, *self.ids.get(context)?.by_guid.get(&guid)?.last()?));
         self.contexts().into_iter().filter_map(of).collect()
     }
 
@@ -373,7 +385,8 @@ impl State {
     pub(super) fn referring(&self, subject: &str, version: i32) -> Vec<i32> {
         let target = Subject::of(subject);
         let referring = self.ids.get(&target.context).and_then(|ids| ids.referring.get(&(target, version)));
-        referring.into_iter().flatten().copied().collect()
+        let ids: BTreeSet<i32> = referring.into_iter().flat_map(BTreeMap::values).copied().collect();
+        ids.into_iter().collect()
     }
 
     /// The highest id that was given in the subject's context.

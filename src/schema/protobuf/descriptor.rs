@@ -547,7 +547,6 @@ impl Writer<'_> {
             let mut inner = Vec::new();
             put_text(1, name, &mut inner);
             put_number(3, number, &mut inner);
-            put_number(4, 1, &mut inner);
             self.put_kind(kind, &mut inner);
             put_bytes(2, &inner, &mut out);
         }
@@ -572,12 +571,15 @@ impl Writer<'_> {
             put_text(2, extendee, &mut out);
         }
         put_int(3, field.number, &mut out);
-        let label = match label {
-            None | Some(Label::Optional) => 1,
-            Some(Label::Required) => 2,
-            Some(Label::Repeated) => 3,
-        };
-        put_number(4, label, &mut out);
+        // What has no label in the text has none here, although compilers write `optional`: so does the registry.
+        if let Some(label) = label {
+            let label = match label {
+                Label::Optional => 1,
+                Label::Required => 2,
+                Label::Repeated => 3,
+            };
+            put_number(4, label, &mut out);
+        }
         if map_types(&field.kind).is_some() {
             put_number(5, MESSAGE, &mut out);
             put_text(6, kind, &mut out);
