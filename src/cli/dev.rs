@@ -34,9 +34,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Start only this, and no products
-    #[arg(long, value_enum, value_name = "PART", conflicts_with = "until_idle")]
-    only: Option<Part>,
+    /// Start only this, or these (broker,registry), and no products
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART", conflicts_with = "until_idle")]
+    only: Vec<Part>,
 
     /// Kafka's port; the next free one when it is taken
     #[arg(long, value_name = "PORT", default_value_t = 9092)]
@@ -66,6 +66,12 @@ enum Part {
     Registry,
 }
 
+impl Arguments {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text} is no NAME=VALUE"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -73,10 +79,7 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
     // What is wrong with the manifests is said before anything starts.
-    let mut loaded = match arguments.only {
-        None => Some(load::checked(&arguments.manifests, out)?),
-        Some(_) => None,
-    };
+    let mut loaded = if arguments.only.is_empty() { Some(load::checked(&arguments.manifests, out)?) } else { None };
     let began = Instant::now();
     let runtime = super::runtime()?;
     let mut signals = runtime.block_on(async { Signals::new() });
@@ -190,7 +193,7 @@ impl Stack {
     async fn start(arguments: &Arguments, data: &Path) -> Result<Stack, Failure> {
         let mut settings = broker::Settings::new(data.join("broker"));
         // A registry keeps its schemas on a broker, which then is nobody else's business.
-        settings.port = if arguments.only == Some(Part::Registry) { 0 } else { free_port(arguments.port, "--port")? };
+        settings.port = if arguments.has(Part::Broker) { free_port(arguments.port, "--port")? } else { 0 };
         settings.authorize = arguments.authorize;
         settings.super_users = vec!["User:ANONYMOUS".to_owned()];
         settings.configs = arguments.configs.iter().cloned().collect();
@@ -200,9 +203,9 @@ impl Stack {
             settings.faults = Arc::new(Faults::parse(&text).map_err(|error| wrong(&error))?);
         }
         let broker = broker::Running::start(settings).await?;
-        let registry = match arguments.only {
-            Some(Part::Broker) => None,
-            _ => Some(start_registry(arguments, &broker).await?),
+        let registry = match arguments.has(Part::Registry) {
+            true => Some(start_registry(arguments, &broker).await?),
+            false => None,
         };
         Ok(Stack { broker, registry })
     }
@@ -210,7 +213,7 @@ impl Stack {
     /// Says what runs where.
     fn say(&self, arguments: &Arguments, data: &Data, out: &Out) {
         out.talk("mesh dev: for laptops, demos and tests; it listens on this machine's loopback only");
-        if arguments.only != Some(Part::Registry) {
+        if arguments.has(Part::Broker) {
             let taken = if [0, self.broker.broker.address.port()].contains(&arguments.port) { "" } else { TAKEN };
             out.talk(&format!("broker    {}{taken}", self.broker.bootstrap()));
         }
