@@ -2,13 +2,12 @@
 //! goes over the wire as it stands, and what the broker answers to it; then librdkafka's producers and consumers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -22,10 +21,9 @@ use kafka_protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequest
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeTransactionsRequest,
     EndTxnRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListTransactionsRequest, OffsetFetchRequest,
-    ProduceRequest, RequestHeader, ResponseHeader, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    ProduceRequest, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use kafka_protocol::records::{Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use kafka_protocol::records::RecordBatchDecoder;
 use mesh::dev::broker::journal::{Change, Journal, Kind};
 use mesh::dev::broker::transactions::machine::Transaction;
 use mesh::dev::broker::{Running, Settings};
@@ -35,44 +33,12 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use wire::{Identity, Wire, batch, text};
+
 const DEADLINE: Duration = Duration::from_secs(30);
 
 // ---------------------------------------------------------------------------------------------------------------- //
-// The wire
-
-/// A connection to a broker.
-struct Wire(TcpStream);
-
-impl Wire {
-    fn connect(bootstrap: &str) -> Wire {
-        let stream = TcpStream::connect(bootstrap).expect("a broker");
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Wire(stream)
-    }
-
-    fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        let header =
-            RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version).with_correlation_id(1);
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
-        let size = i32::try_from(frame.len() - 4).unwrap();
-        frame[..4].copy_from_slice(&size.to_be_bytes());
-        self.0.write_all(&frame).unwrap();
-        let mut size = [0; 4];
-        self.0.read_exact(&mut size).unwrap_or_else(|error| panic!("no answer to API {} version {version}: {error}", R::KEY));
-        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
-        self.0.read_exact(&mut answer).unwrap();
-        let mut answer = Bytes::from(answer);
-        ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-        R::Response::decode(&mut answer, version).unwrap()
-    }
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
+// Answers
 
 fn named(code: i16) -> String {
     code.err().map_or("ok".to_owned(), |error| format!("{error:?}"))
@@ -111,9 +77,6 @@ fn again<T>(mut ask: impl FnMut() -> (i16, T)) -> (i16, T) {
 
 // ---------------------------------------------------------------------------------------------------------------- //
 // The scripts
-
-/// Who a producer is: its id and epoch.
-type Identity = (i64, i16);
 
 /// Runs scripts of one request a line: `WHO VERB ARGUMENTS`. A verb ends in the version of the API that it uses: `init4`.
 struct Stage {
@@ -286,25 +249,8 @@ impl Stage {
     fn send(&mut self, who: &str, version: i16, index: i32, value: &str) -> String {
         let producer = self.producers[who];
         let sequence = self.sequences.get(&(producer, index)).copied().unwrap_or(0);
-        let record = Record {
-            transactional: true,
-            control: false,
-            delete_horizon: false,
-            partition_leader_epoch: -1,
-            producer_id: producer.0,
-            producer_epoch: producer.1,
-            timestamp_type: TimestampType::Creation,
-            offset: 0,
-            sequence,
-            timestamp: 1,
-            key: None,
-            value: Some(Bytes::from(value.to_owned())),
-            headers: Default::default(),
-        };
-        let mut batch = BytesMut::new();
-        RecordBatchEncoder::encode(&mut batch, [&record], &RecordEncodeOptions { version: 2, compression: Compression::None })
-            .unwrap();
-        let partition = PartitionProduceData::default().with_index(index).with_records(Some(batch.freeze()));
+        let batch = batch(producer, sequence, &[value.to_owned()]);
+        let partition = PartitionProduceData::default().with_index(index).with_records(Some(batch));
         let topic = TopicProduceData::default().with_name(TopicName(text(&self.topic))).with_partition_data(vec![partition]);
         let request = ProduceRequest::default()
             .with_transactional_id(Some(self.id()))

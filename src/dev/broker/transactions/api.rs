@@ -70,19 +70,15 @@ fn mark(
     partition.end_transaction(producer.id, producer.epoch, coordinator_epoch, commit, broker.now())
 }
 
-fn config(broker: &Broker, key: &str, default: i64) -> i64 {
-    broker.settings.configs.get(key).and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
 /// How often is looked for transactions that take too long, in ms.
 pub(super) fn sweep_interval_ms(broker: &Broker) -> u64 {
-    let interval = config(broker, "transaction.abort.timed.out.transaction.cleanup.interval.ms", 10_000);
-    u64::try_from(interval).unwrap_or(10_000).max(1)
+    let interval = broker.configs.number("transaction.abort.timed.out.transaction.cleanup.interval.ms");
+    u64::try_from(interval).unwrap_or(0).max(1)
 }
 
 /// How long a transactional id is remembered that is not used, in ms.
 pub(super) fn expiration_ms(broker: &Broker) -> i64 {
-    config(broker, "transactional.id.expiration.ms", 7 * 24 * 3600 * 1000)
+    broker.configs.number("transactional.id.expiration.ms")
 }
 
 /// What a fenced producer was told before there was `PRODUCER_FENCED` (KIP-588): InitProducerId before version 4, the others
@@ -121,7 +117,7 @@ fn initialized(broker: &Broker, request: &InitProducerIdRequest) -> Result<Produ
         return Err(ResponseError::InvalidRequest);
     }
     let timeout = request.transaction_timeout_ms;
-    if timeout <= 0 || i64::from(timeout) > config(broker, "transaction.max.timeout.ms", 900_000) {
+    if timeout <= 0 || i64::from(timeout) > broker.configs.number("transaction.max.timeout.ms") {
         return Err(ResponseError::InvalidTransactionTimeout);
     }
     broker.transactions.init(broker, id, (expected.id != NO_ID).then_some(expected), timeout)

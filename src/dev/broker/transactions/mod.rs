@@ -26,10 +26,6 @@ use super::journal::{Change, Journal, Kind};
 use machine::{Part, Producer, Step, Transaction};
 use producer_ids::ProducerIds;
 
-/// The finalized level of Kafka's feature `transaction.version`: clients that know level 2 bump their epoch with every
-/// transaction and add partitions by producing to them (KIP-890).
-pub const TRANSACTION_VERSION: i16 = 2;
-
 /// The epoch of the one coordinator that there is.
 pub const COORDINATOR_EPOCH: i32 = 0;
 
