@@ -759,6 +759,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tombstone_waits_until_a_round_has_looked_at_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), &Config { segment_bytes: 1_000_000, ..config() });
+        for words in ["a=1", "k=1", "l=1", "a", "m=1"] {
+            plain(&mut log, words);
+        }
+        log.roll(log.end()).unwrap();
+        let mut now = 0;
+        while let Some(mut round) = log.compaction(now, i64::MAX, HashMap::new()) {
+            round.keys = 1;
+            assert!(log.install(round.run().unwrap()).unwrap());
+            let left = text(&log);
+            assert!(!left.contains("0:a=1") || left.contains("3:a"), "what was deleted is back: {left}");
+            now += 10_000;
+        }
+        assert_eq!((text(&log).as_str(), now), ("1:k=1 2:l=1 4:m=1", 50_000));
+    }
+
+    #[test]
     fn the_log_is_used_while_a_round_runs() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open(dir.path(), &config());
