@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -48,6 +50,7 @@ func admin() {
 		return false
 	})
 	described, err := adm.DescribeTopicConfigs(ctx, name)
+	slices.SortFunc(described[0].Configs, func(a, b kadm.Config) int { return strings.Compare(a.Key, b.Key) })
 	for _, c := range described[0].Configs {
 		if c.Source == 1 || c.Key == "segment.bytes" {
 			told(c.Key, c, err)
@@ -91,9 +94,9 @@ func admin() {
 	told("directories", len(dirs[1]), err)
 
 	part("users and quotas")
-	users, err := adm.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: named("u"), Mechanism: kadm.ScramSha256, Iterations: 5000, Password: "secret"}, {User: named("v"), Mechanism: kadm.ScramSha512, Iterations: 100, Password: "secret"}})
+	users, err := adm.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: named("u"), Mechanism: kadm.ScramSha256, Iterations: 5000, Password: "secret"}, {User: named("v"), Mechanism: kadm.ScramSha512, Iterations: 6000, Password: "secret"}})
 	told("users", users, err)
-	until("user", func() bool { return len(must(adm.DescribeUserSCRAMs(ctx, named("u")))[named("u")].CredInfos) == 1 })
+	until("user", func() bool { return len(must(adm.DescribeUserSCRAMs(ctx, named("v")))[named("v")].CredInfos) == 1 })
 	found, err := adm.DescribeUserSCRAMs(ctx, named("u"), named("v"))
 	told("described", found, err)
 	users, err = adm.AlterUserSCRAMs(ctx, []kadm.DeleteSCRAM{{User: named("u"), Mechanism: kadm.ScramSha256}, {User: named("v"), Mechanism: kadm.ScramSha512}}, nil)

@@ -26,7 +26,7 @@ func placed(results kgo.ProduceResults) []string {
 func records(topic string, count int, prefix string) []*kgo.Record {
 	var all []*kgo.Record
 	for i := range count {
-		all = append(all, &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%s-%d", prefix, i), Partition: int32(i % 2)})
+		all = append(all, &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%s-%d", prefix, i), Partition: int32(i % 2), Timestamp: time.UnixMilli(1_600_000_000_000 + int64(i))})
 	}
 	return all
 }

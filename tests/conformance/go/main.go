@@ -108,13 +108,13 @@ func problem(err error) string {
 	if errors.As(err, &known) {
 		return known.Message
 	}
-	return err.Error()
+	return strings.SplitN(err.Error(), ":", 2)[0]
 }
 
 // hidden are the fields that differ from run to run.
 var hidden = map[string]bool{"ID": true, "ProducerID": true, "ProducerEpoch": false, "MemberID": true, "LastTimestamp": true, "StartTimestamp": true, "Port": true,
 	"Topic ID": true, "TopicID": true, "UserDataOwner": true, "Raw": true, "AssignedRaw": true, "Size": true, "Dir": true, "UsableBytes": true, "TotalBytes": true, "Coordinator": true,
-	"Join": true, "Assigned": true, "Salt": true, "SaltedPassword": true, "Timestamp": true, "UnknownTags": true, "Description": true, "CoordinatorEpoch": false}
+	"Join": true, "Assigned": true, "Salt": true, "SaltedPassword": true, "Timestamp": true, "UnknownTags": true, "ErrMessage": true, "Description": true, "CoordinatorEpoch": false}
 
 // shown is a value as JSON, in an order of its own and without what differs from run to run.
 func shown(value any) string {

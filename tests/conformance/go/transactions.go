@@ -64,7 +64,7 @@ func transactions() {
 		fetches := session.PollRecords(ctx, 10)
 		must(0, session.Begin())
 		fetches.EachRecord(func(r *kgo.Record) {
-			session.Produce(ctx, &kgo.Record{Key: r.Key, Value: append([]byte("copy of "), r.Value...)}, func(_ *kgo.Record, err error) { must(0, err) })
+			session.Produce(ctx, &kgo.Record{Key: r.Key, Value: append([]byte("copy of "), r.Value...)}, nil)
 		})
 		turn++
 		committed, err := session.End(ctx, kgo.TransactionEndTry(turn != 2))

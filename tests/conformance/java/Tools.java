@@ -65,6 +65,11 @@ public class Tools {
         Map.entry("kafka-e2e-latency", "org.apache.kafka.tools.EndToEndLatency"),
         Map.entry("client-compatibility-test", "org.apache.kafka.tools.ClientCompatibilityTest"));
 
+    /** What a broker says about an error is in its own words: only the kind of error is compared. */
+    static final Map<Pattern, String> WORDS = Map.of(
+        Pattern.compile("(org\\.apache\\.kafka\\.common\\.errors\\.\\w+): .*"), "$1: (words)",
+        Pattern.compile("(Error while executing topic command) : .*"), "$1: (words)");
+
     /** Where what the tools print goes: Scala keeps the first stream that it saw, so the stream stays and its end is moved. */
     static final class Out extends OutputStream {
         volatile ByteArrayOutputStream end = new ByteArrayOutputStream();
@@ -191,6 +196,7 @@ public class Tools {
         }
         System.out.flush();
         String printed = left == null ? OUT.end.toString(StandardCharsets.UTF_8) : left;
+        for (Map.Entry<Pattern, String> words : WORDS.entrySet()) printed = words.getKey().matcher(printed).replaceAll(words.getValue());
         return printed.replaceAll("(?m)^\\t(at |\\.\\.\\. \\d+ more).*\\R", "");
     }
 }

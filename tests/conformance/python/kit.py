@@ -23,9 +23,9 @@ def part(title):
 
 
 def error_text(error):
-    """An error's name, and on a line of its own what the broker said about it."""
+    """An error's name; not its words, which are each broker's own."""
     flags = "".join(f" {flag}" for flag in ("fatal", "retriable", "txn_requires_abort") if getattr(error, flag)())
-    return f"{error.name()}{flags}\n    message: {error.str()}"
+    return f"{error.name()}{flags}"
 
 
 def told(label, call):
