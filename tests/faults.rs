@@ -155,11 +155,9 @@ fn an_apply_whose_answers_are_lost_comes_to_the_same_end() {
     ];
     let stage = Stage::new();
     for (at, api) in calls.into_iter().enumerate() {
-        for skip in [0, 1] {
-            let name = format!("a{at}{skip}");
-            products(&stage, &name, 1, 1);
-            comes_to_an_end(&stage, &name, Fault { skip, ..Fault::once(api, Effect::DropAfter) });
-        }
+        let name = format!("a{at}");
+        products(&stage, &name, 1, 1);
+        comes_to_an_end(&stage, &name, Fault::once(api, Effect::DropAfter));
     }
 }
 
@@ -202,7 +200,7 @@ fn runs_with(effect: Effect, calls: &[ApiKey]) {
         products(&stage, &name, rows, 2);
         stage.works(&name, &["apply", "-f", &name, "--yes"]);
         let before = stage.faults().struck();
-        stage.faults().add(Fault { skip: at as u32 % 3, count: Some(2), ..Fault::once(*api, effect) });
+        stage.faults().add(Fault { count: Some(2), ..Fault::once(*api, effect) });
         stage.works(&format!("{api:?} {effect:?}"), &["run", "-f", &name, "--until-idle"]);
         assert!(stage.faults().struck() > before, "{api:?}: the fault did not strike");
         stage.faults().clear();
@@ -233,6 +231,23 @@ fn a_run_whose_requests_are_lost_writes_what_it_should() {
 fn a_run_whose_reads_are_lost_writes_what_it_should() {
     let calls = [ApiKey::Fetch, ApiKey::OffsetFetch, ApiKey::ListOffsets, ApiKey::FindCoordinator, ApiKey::Metadata];
     runs_with(Effect::DropAfter, &calls);
+}
+
+/// The first of its transactions is no different from those that follow.
+#[test]
+fn a_run_whose_later_answers_are_lost_writes_what_it_should() {
+    let stage = Stage::new();
+    for (at, api) in [ApiKey::Produce, ApiKey::TxnOffsetCommit, ApiKey::EndTxn].into_iter().enumerate() {
+        for skip in 1..4 {
+            let (name, rows) = (format!("l{at}{skip}"), 500);
+            products(&stage, &name, rows, 2);
+            stage.works(&name, &["apply", "-f", &name, "--yes"]);
+            stage.faults().add(Fault { skip, ..Fault::once(api, Effect::DropAfter) });
+            stage.works(&format!("{api:?} after {skip}"), &["run", "-f", &name, "--until-idle"]);
+            stage.faults().clear();
+            assert_eq!(table(&stage, &name), expected(rows), "{api:?} after {skip}");
+        }
+    }
 }
 
 #[test]

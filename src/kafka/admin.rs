@@ -265,6 +265,9 @@ pub struct Admin {
     deadline: Duration,
 }
 
+/// How often a question is asked again whose connection dropped.
+const DROPPED: u32 = 3;
+
 impl Admin {
     /// Connects, and comes back when a broker has answered. An unreachable cluster is noticed within `deadline`, and after
     /// three seconds already when every broker refuses the connection.
@@ -299,9 +302,25 @@ impl Admin {
         answer.map_err(|fault| self.client.error(operation, &fault))
     }
 
+    /// Asks what changes nothing. A connection that dropped before the answer came says nothing about the next one, so it may
+    /// be asked again.
+    async fn look<T>(&self, operation: &str, call: impl Fn() -> Result<Call<T>, Fault>) -> Result<T, KafkaError> {
+        let mut dropped = 0;
+        loop {
+            let answer = match call() {
+                Ok(call) => call.answer().await,
+                Err(fault) => Err(fault),
+            };
+            match answer {
+                Err(fault) if fault.code == code::TRANSPORT && dropped < DROPPED => dropped += 1,
+                answer => return answer.map_err(|fault| self.client.error(operation, &fault)),
+            }
+        }
+    }
+
     /// The cluster's id and its brokers.
     pub async fn cluster(&self) -> Result<Cluster, KafkaError> {
-        self.ask("describe the cluster", native::describe_cluster(&self.client.native, self.deadline)).await
+        self.look("describe the cluster", || native::describe_cluster(&self.client.native, self.deadline)).await
     }
 
     /// The names of all topics, internal ones included.
@@ -323,7 +342,7 @@ impl Admin {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let described = self.ask(OPERATION, native::describe_topics(&self.client.native, &names, self.deadline)).await?;
+        let described = self.look(OPERATION, || native::describe_topics(&self.client.native, &names, self.deadline)).await?;
         let mut topics = BTreeMap::new();
         for (name, state) in described {
             match state {
@@ -340,7 +359,7 @@ impl Admin {
             return Ok(topics);
         }
         let configs =
-            self.ask("describe configs", native::describe_configs(&self.client.native, &present, self.deadline)).await?;
+            self.look("describe configs", || native::describe_configs(&self.client.native, &present, self.deadline)).await?;
         for (name, config) in configs {
             match config {
                 Ok(config) => {
@@ -403,7 +422,7 @@ impl Admin {
         let deadline = Instant::now() + self.deadline;
         let mut pause = Duration::from_millis(5);
         loop {
-            let described = self.ask(OPERATION, native::describe_topics(&self.client.native, &names, self.deadline)).await?;
+            let described = self.look(OPERATION, || native::describe_topics(&self.client.native, &names, self.deadline)).await?;
             let led = |name: &str| {
                 let state = described.iter().find(|(described, _)| described == name).and_then(|(_, state)| state.as_ref().ok());
                 state.map_or(0, |(_, partitions)| partitions.iter().filter(|partition| partition.leader.is_some()).count())
@@ -426,13 +445,13 @@ impl Admin {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.ask(operation, native::list_offsets(&self.client.native, partitions, at, self.deadline)).await?;
+        let found = self.look(operation, || native::list_offsets(&self.client.native, partitions, at, self.deadline)).await?;
         let found = in_order(&self.client, operation, partitions, found)?;
         if found.iter().all(|offset| *offset >= 0) {
             return Ok(found);
         }
         // No record is that late: the end.
-        let ends = self.ask(operation, native::list_offsets(&self.client.native, partitions, At::End, self.deadline)).await?;
+        let ends = self.look(operation, || native::list_offsets(&self.client.native, partitions, At::End, self.deadline)).await?;
         let ends = in_order(&self.client, operation, partitions, ends)?;
         Ok(found.into_iter().zip(ends).map(|(offset, end)| if offset < 0 { end } else { offset }).collect())
     }
@@ -474,7 +493,7 @@ impl Admin {
     /// The ACLs that match; `SECURITY_DISABLED` when the cluster has no authorizer.
     pub async fn describe_acls(&self, filter: &AclFilter) -> Result<Vec<Acl>, KafkaError> {
         const OPERATION: &str = "describe acls";
-        let mut acls = self.ask(OPERATION, native::describe_acls(&self.client.native, filter, self.deadline)).await?;
+        let mut acls = self.look(OPERATION, || native::describe_acls(&self.client.native, filter, self.deadline)).await?;
         if acls.is_empty() {
             self.check_acls_can_be_seen(OPERATION).await?;
         }
