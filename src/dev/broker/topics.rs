@@ -67,8 +67,6 @@ pub struct TopicConfig {
     pub before_max_ms: i64,
     /// `message.timestamp.after.max.ms`
     pub after_max_ms: i64,
-    /// `min.insync.replicas`: more than one, and `acks=all` cannot be served.
-    pub min_insync_replicas: i32,
 }
 
 impl Default for TopicConfig {
@@ -80,7 +78,6 @@ impl Default for TopicConfig {
             log_append_time: false,
             before_max_ms: i64::MAX,
             after_max_ms: 3_600_000,
-            min_insync_replicas: 1,
         }
     }
 }

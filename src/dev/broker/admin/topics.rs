@@ -263,7 +263,7 @@ fn grow(broker: &Broker, asked: &CreatePartitionsTopic, validate: bool) -> Resul
     if more <= 0 {
         let message = match more {
             0 => format!("The topic '{name}' already has {count} partition(s)."),
-            _ => format!("The topic '{name}' has {count} partition(s); {} would be fewer.", asked.count),
+            _ => format!("The topic '{name}' has {count} partition(s); {} would not be an increase.", asked.count),
         };
         return Err(Refused::new(ResponseError::InvalidPartitions, message));
     }

@@ -375,7 +375,6 @@ impl<'a> Levels<'a> {
             log_append_time: text("message.timestamp.type") == "LogAppendTime",
             before_max_ms: long("message.timestamp.before.max.ms"),
             after_max_ms: long("message.timestamp.after.max.ms"),
-            min_insync_replicas: i32::try_from(long("min.insync.replicas")).unwrap_or(1),
         }
     }
 }
@@ -436,7 +435,7 @@ pub(super) mod tests {
         let (configs, _) = configs(dir.path(), &[]);
         let config = configs.topic("t");
         assert_eq!((config.log.retention_ms, config.log.segment_bytes), (604_800_000, 1 << 30));
-        assert_eq!((config.max_message_bytes, config.min_insync_replicas), (1_048_588, 1));
+        assert_eq!(config.max_message_bytes, 1_048_588);
         assert_eq!(*config, TopicConfig::default());
         let compression = |name: &str| configs.topic_with(&values(&[("compression.type", name)])).compression;
         assert_eq!((compression("zstd"), compression("uncompressed")), (Some(Compression::Zstd), Some(Compression::None)));
@@ -463,7 +462,7 @@ pub(super) mod tests {
         assert_eq!(configs.group_number("g", "consumer.session.timeout.ms"), 50_000);
         assert_eq!(configs.group_number("other", "consumer.session.timeout.ms"), 45_000);
         assert_eq!((configs.topic("t").log.retention_ms, configs.topic("gone").log.retention_ms), (9, 604_800_000));
-        assert_eq!(configs.topic("t").min_insync_replicas, 2, "kept from the first start");
+        assert_eq!(configs.number("min.insync.replicas"), 2, "kept from the first start");
         assert_eq!(configs.named(), [Resource::Group("g".into()), Resource::Metrics("m".into())]);
     }
 

@@ -1,9 +1,9 @@
 //! The configs of topics, groups and client metrics: those of Apache Kafka 4.3, and the brokers' that they fall back to.
 //!
-//! Of a topic's, these have an effect: `cleanup.policy`, `compression.type` and its levels, `delete.retention.ms`,
-//! `file.delete.delay.ms`, `max.compaction.lag.ms`, `max.message.bytes`, `message.timestamp.*`, `min.cleanable.dirty.ratio`,
-//! `min.compaction.lag.ms`, `min.insync.replicas`, `retention.*`, `segment.bytes`, `segment.ms`. The others are checked, kept
-//! and shown: what they set has no counterpart on one node whose logs are not flushed and have no tiers.
+//! Of a topic's, these have an effect: `cleanup.policy`, `compression.type`, `delete.retention.ms`, `max.compaction.lag.ms`,
+//! `max.message.bytes`, `message.timestamp.*`, `min.cleanable.dirty.ratio`, `min.compaction.lag.ms`, `retention.*`,
+//! `segment.bytes`, `segment.ms`. The others are checked, kept and shown: what they set has no counterpart on one node whose
+//! logs are not flushed, have no tiers and lose old segments at once.
 
 use super::keys::{
     Change, Key,
@@ -87,12 +87,12 @@ const UNCLEAN: &[(&str, i64)] = &[("unclean.leader.election.enable", 1)];
 #[rustfmt::skip]
 pub const TOPIC: &[TopicKey] = &[
     topic("cleanup.policy", List, "delete", OneOf(&["compact", "delete"]), &[("log.cleanup.policy", 1)], "What becomes of old segments: delete, compact, both, or neither when empty."),
-    topic("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), &[("compression.gzip.level", 1)], "The level when compression.type is gzip."),
-    topic("compression.lz4.level", Int, "9", Between(1, 17), &[("compression.lz4.level", 1)], "The level when compression.type is lz4."),
+    topic("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), &[("compression.gzip.level", 1)], "Kept, without effect."),
+    topic("compression.lz4.level", Int, "9", Between(1, 17), &[("compression.lz4.level", 1)], "Kept, without effect."),
     topic("compression.type", String, "producer", CODECS, &[("compression.type", 1)], "How batches are kept: as the producer sent them, or in this codec."),
-    topic("compression.zstd.level", Int, "3", Between(-131_072, 22), &[("compression.zstd.level", 1)], "The level when compression.type is zstd."),
+    topic("compression.zstd.level", Int, "3", Between(-131_072, 22), &[("compression.zstd.level", 1)], "Kept, without effect."),
     topic("delete.retention.ms", Long, "86400000", AtLeast(0), &[("log.cleaner.delete.retention.ms", 1)], "How long compaction keeps a tombstone."),
-    topic("file.delete.delay.ms", Long, "60000", AtLeast(0), DELETE_DELAY, "How long a deleted segment's file stays."),
+    topic("file.delete.delay.ms", Long, "60000", AtLeast(0), DELETE_DELAY, "Kept, without effect: the file goes at once."),
     topic("flush.messages", Long, LONGEST, AtLeast(1), &[("log.flush.interval.messages", 1)], "Kept, without effect."),
     topic("flush.ms", Long, LONGEST, AtLeast(0), FLUSH, "Kept, without effect."),
     topic("follower.replication.throttled.replicas", List, "", Replicas, &[], "Kept, without effect on one node."),
@@ -107,7 +107,7 @@ pub const TOPIC: &[TopicKey] = &[
     topic("message.timestamp.type", String, "CreateTime", TIMES, &[("log.message.timestamp.type", 1)], "Whether records keep the producer's time or get the broker's."),
     topic("min.cleanable.dirty.ratio", Double, "0.5", Part(1.0), &[("log.cleaner.min.cleanable.ratio", 1)], "The uncompacted part of a log that starts a compaction."),
     topic("min.compaction.lag.ms", Long, "0", AtLeast(0), MIN_LAG, "How long a record stays uncompacted at the least."),
-    topic("min.insync.replicas", Int, "1", AtLeast(1), &[("min.insync.replicas", 1)], "How many replicas acks=all needs; there is one."),
+    topic("min.insync.replicas", Int, "1", AtLeast(1), &[("min.insync.replicas", 1)], "Kept, without effect: where there is one replica, one is enough."),
     topic("preallocate", Boolean, "false", Any, &[("log.preallocate", 1)], "Kept, without effect."),
     topic("remote.log.copy.disable", Boolean, "false", Any, &[], "Kept, without effect: logs have no tiers."),
     topic("remote.log.delete.on.disable", Boolean, "false", Any, &[], "Kept, without effect: logs have no tiers."),
