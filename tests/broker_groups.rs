@@ -220,11 +220,8 @@ fn a_transactions_offsets_wait_for_its_end_even_through_a_restart() {
         stand.restart();
         let waits = stand.committed("t", Duration::from_millis(500)).unwrap_err();
         assert_eq!(waits.rdkafka_error_code(), Some(RDKafkaErrorCode::OperationTimedOut));
-        if commits {
-            producer.commit_transaction(WAIT).unwrap()
-        } else {
-            producer.abort_transaction(WAIT).unwrap()
-        }
+        let ended = if commits { producer.commit_transaction(WAIT) } else { producer.abort_transaction(WAIT) };
+        ended.unwrap();
         assert_eq!(stand.committed("t", WAIT).unwrap(), expected);
     }
 }

@@ -55,7 +55,8 @@ impl Groups {
         if let Some(made) = made {
             inner.groups.insert(name.clone(), Group::Consumer(made));
         }
-        if changed && inner.save(&broker.journal, &name).is_err() {
+        let save = changed || inner.unwritten.contains(&name);
+        if save && inner.save(&broker.journal, &name).is_err() {
             return Err(Refusal(ResponseError::CoordinatorNotAvailable, "The group could not be written.".to_owned()));
         }
         self.watch(next);

@@ -14,7 +14,7 @@ mod offset_calls;
 mod offsets;
 mod settings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +60,8 @@ struct Inner {
     offsets: Offsets,
     joins: HashMap<Ticket, oneshot::Sender<JoinGroupResponse>>,
     syncs: HashMap<Ticket, oneshot::Sender<SyncGroupResponse>>,
+    /// Groups that could not be written when they changed.
+    unwritten: BTreeSet<String>,
     next: Ticket,
 }
 
@@ -173,7 +175,8 @@ impl Groups {
 
     /// Writes the group if the step asks for it, gives the answers out, and has the loop look when something is due.
     fn settle(&self, broker: &Broker, inner: &mut Inner, name: &str, outcome: Outcome) {
-        let written = if outcome.save { inner.save(&broker.journal, name) } else { Ok(()) };
+        let save = outcome.save || inner.unwritten.contains(name);
+        let written = if save { inner.save(&broker.journal, name) } else { Ok(()) };
         for reply in outcome.replies {
             inner.reply(reply, written.is_ok());
         }
@@ -199,6 +202,10 @@ impl Groups {
                 None => continue,
             };
             self.settle(broker, &mut inner, &name, outcome);
+        }
+        for name in inner.unwritten.clone() {
+            // If it cannot be written yet, it is tried again.
+            let _ = inner.save(&broker.journal, &name);
         }
         let next = inner.groups.values().filter_map(Group::deadline).min().unwrap_or(i64::MAX);
         self.planned.store(next, Ordering::Relaxed);
@@ -270,9 +277,15 @@ impl Inner {
         }
     }
 
-    fn save(&self, journal: &Journal, name: &str) -> io::Result<()> {
+    fn save(&mut self, journal: &Journal, name: &str) -> io::Result<()> {
         let Some(group) = self.groups.get(name) else { return Ok(()) };
-        journal.write(&[Change::put(Kind::Group, name, &group.kept())?])
+        let written = Change::put(Kind::Group, name, &group.kept()).and_then(|change| journal.write(&[change]));
+        if written.is_ok() {
+            self.unwritten.remove(name);
+        } else {
+            self.unwritten.insert(name.to_owned());
+        }
+        written
     }
 
     /// Makes the edits, all or none.
@@ -290,6 +303,7 @@ impl Inner {
         journal.write(&changes)?;
         edits.into_iter().for_each(|edit| self.offsets.apply(edit));
         self.groups.remove(name);
+        self.unwritten.remove(name);
         Ok(())
     }
 
@@ -358,5 +372,61 @@ mod bytes_as_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map(Bytes::from).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use offsets::Committed;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+
+    fn limits() -> Limits {
+        Limits::of(|name| if name == "offsets.retention.minutes" { 7 * 24 * 60 } else { 0 })
+    }
+
+    fn place(topic: &str) -> Place {
+        (topic.to_owned(), 0)
+    }
+
+    /// A group with an offset of `t` that was committed at time 0.
+    fn inner(group: Group, expires: Option<i64>) -> Inner {
+        let mut inner = Inner::default();
+        inner.groups.insert("g".to_owned(), group);
+        let to = Committed { offset: 1, leader_epoch: -1, metadata: String::new(), at: 0, expires, order: 0 };
+        inner.offsets.apply(Edit::Commit { group: "g".to_owned(), place: place("t"), to });
+        inner
+    }
+
+    fn is_old(inner: &Inner, now: i64) -> bool {
+        inner.is_old("g", &place("t"), &limits(), now)
+    }
+
+    #[test]
+    fn an_offset_of_nobody_is_old_after_a_week_or_when_it_was_said_to_be() {
+        let simple = inner(Group::Classic(Classic::new()), None);
+        assert!(!is_old(&simple, 7 * DAY - 1) && is_old(&simple, 7 * DAY));
+        let said = inner(Group::Classic(Classic::new()), Some(DAY));
+        assert!(!is_old(&said, DAY - 1) && is_old(&said, DAY));
+        assert!(!simple.is_old("other", &place("t"), &limits(), i64::MAX));
+    }
+
+    #[test]
+    fn an_offset_of_a_transaction_that_runs_is_not_forgotten() {
+        let mut simple = inner(Group::Classic(Classic::new()), None);
+        let to = Committed { offset: 1, leader_epoch: -1, metadata: String::new(), at: 0, expires: None, order: 1 };
+        simple.offsets.apply(Edit::Pend { producer: 1, group: "g".to_owned(), place: place("t"), to });
+        assert!(!is_old(&simple, 8 * DAY));
+    }
+
+    #[test]
+    fn a_group_that_emptied_keeps_its_offsets_for_a_week_from_then() {
+        let kept = serde_json::json!({
+            "classic": {"generation": 3, "protocol_type": "consumer", "protocol": null, "leader": null, "since": DAY, "members": {}}
+        });
+        let restored = Group::restore(serde_json::from_value(kept).unwrap(), 0, 0);
+        let emptied = inner(restored, None);
+        assert!(!is_old(&emptied, 8 * DAY - 1) && is_old(&emptied, 8 * DAY));
     }
 }
