@@ -1,6 +1,7 @@
 //! The dev broker under librdkafka: what is produced is consumed, in every way that the client has.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it is wrong")]
+#![allow(clippy::disallowed_methods, reason = "what a broker does by itself is looked for again and again")]
 
 use std::time::{Duration, Instant};
 
@@ -307,8 +308,8 @@ fn what_is_too_large_or_has_no_key_is_refused() {
         let producer: BaseProducer<Deliveries> = stand.client(&[]).create_with_context(context.clone()).unwrap();
         producer.send(BaseRecord::<(), [u8]>::to(topic).partition(0).payload(value)).unwrap();
         producer.flush(WAIT).unwrap();
-        let code = context.0.lock().unwrap().pop().unwrap();
-        code
+        let mut codes = context.0.lock().unwrap();
+        codes.pop().unwrap()
     };
     assert_eq!(refused("small", &[0; 2_000]), Some(RDKafkaErrorCode::MessageSizeTooLarge));
     assert_eq!(refused("small", &[0; 100]), None);

@@ -213,7 +213,8 @@ fn decode<R: Request>(mut body: Bytes, version: i16) -> Option<R> {
 
 /// The frame of an answer; `None` when the answer has no form in this version, which would be our mistake.
 fn encode<R: Request>(response: &R::Response, version: i16, correlation: i32) -> Option<Answer> {
-    let mut frame = BytesMut::with_capacity(256);
+    // Records are most of a large answer: room for them once.
+    let mut frame = BytesMut::with_capacity(response.compute_size(version).unwrap_or(0).saturating_add(64));
     frame.extend_from_slice(&[0; 4]);
     let header = ResponseHeader::default().with_correlation_id(correlation);
     header.encode(&mut frame, R::Response::header_version(version)).ok()?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Broker;
 use super::batch::{self, Corrupt, Header};
+use super::data::validate;
 use super::journal::{Change, Kind};
 use super::log::Log;
 use super::producers::{Aborted, Active, Ending, Producers, Verdict};
@@ -90,7 +91,7 @@ pub struct Terms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     pub base_offset: i64,
-    /// The broker's time if the topic's records have that, else -1.
+    /// The broker's time if the topic's records have that, else -1; a repeated batch's own.
     pub append_time: i64,
     /// The first offset of the log.
     pub start: i64,
@@ -101,6 +102,8 @@ pub struct Appended {
 pub struct Refused {
     pub error: ResponseError,
     pub message: Option<String>,
+    /// The first offset of the log, if the log had a look at the batch; else -1.
+    pub start: i64,
     /// Records at fault, by their index in the batch (KIP-467).
     pub records: Vec<(i32, String)>,
 }
@@ -117,7 +120,7 @@ pub struct Read {
 
 impl From<ResponseError> for Refused {
     fn from(error: ResponseError) -> Refused {
-        Refused { error, message: None, records: Vec::new() }
+        Refused { error, message: None, start: -1, records: Vec::new() }
     }
 }
 
@@ -134,7 +137,7 @@ impl From<Corrupt> for Refused {
             // Kafka 4 no longer knows the older formats: to it these are no records.
             Corrupt::Invalid(_) | Corrupt::Format(_) => ResponseError::InvalidRecord,
         };
-        Refused { error, message: Some(corrupt.to_string()), records: Vec::new() }
+        Refused { message: Some(corrupt.to_string()), ..error.into() }
     }
 }
 
@@ -193,19 +196,23 @@ impl Partition {
     /// # Errors
     /// As Kafka refuses them: for what they are, or for what their producer did.
     pub fn append(&self, broker: &Broker, records: &Bytes, terms: Terms) -> Result<Appended, Refused> {
-        let config = self.config();
+        let (header, batch) = validate::single(records)?;
         let now = broker.now();
-        let (header, batch) = super::data::validate::produced(records, &config, now)?;
-        self.append_checked(&header, &batch, terms, now)
+        let ready = validate::produced(header, batch, &self.config(), now);
+        let done = ready.and_then(|(header, batch)| self.append_ready(&header, &batch, terms, now));
+        done.map_err(|refused| match refused.error {
+            ResponseError::MessageTooLarge | ResponseError::CorruptMessage => refused,
+            ResponseError::KafkaStorageError | ResponseError::UnknownTopicOrPartition => refused,
+            _ => Refused { start: self.start(), ..refused },
+        })
     }
 
     /// Appends one batch whose content is in order.
-    fn append_checked(&self, batch: &Header, bytes: &Bytes, terms: Terms, now: i64) -> Result<Appended, Refused> {
-        let append_time = |timestamp| if batch.is_log_append_time() { timestamp } else { -1 };
+    fn append_ready(&self, batch: &Header, bytes: &Bytes, terms: Terms, now: i64) -> Result<Appended, Refused> {
         let mut inner = self.open_inner()?;
         match inner.producers.check(batch, terms.verified, terms.strict)? {
             Verdict::Duplicate { base_offset, timestamp } => {
-                return Ok(Appended { base_offset, append_time: append_time(timestamp), start: inner.log.start() });
+                return Ok(Appended { base_offset, append_time: timestamp, start: inner.log.start() });
             }
             Verdict::Append => {}
         }
@@ -214,7 +221,8 @@ impl Partition {
         inner.producers.appended(&Header { base_offset, ..*batch }, now);
         let start = inner.log.start();
         self.moved(inner, bytes.len());
-        Ok(Appended { base_offset, append_time: append_time(batch.max_timestamp), start })
+        let append_time = if batch.is_log_append_time() { batch.max_timestamp } else { -1 };
+        Ok(Appended { base_offset, append_time, start })
     }
 
     /// Writes the marker that ends the producer's transaction here. A second time it writes nothing if that can be told:

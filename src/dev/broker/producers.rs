@@ -291,3 +291,116 @@ impl Producer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::broker::batch::{Producer as Writer, Record, build};
+    use crate::dev::broker::compression::Compression;
+
+    /// A batch of `count` records at an offset.
+    fn batch(id: i64, epoch: i16, sequence: i32, count: usize, offset: i64, transactional: bool) -> Header {
+        let writer = Writer { id, epoch, sequence, transactional };
+        let bytes = build(&vec![Record::default(); count], writer, Compression::None).unwrap();
+        Header { base_offset: offset, ..Header::parse(&bytes).unwrap() }
+    }
+
+    fn ending(id: i64, epoch: i16, commit: bool) -> Ending {
+        Ending { producer_id: id, epoch, coordinator_epoch: 0, commit }
+    }
+
+    fn check(producers: &Producers, epoch: i16, sequence: i32, count: usize) -> Result<Verdict, ResponseError> {
+        producers.check(&batch(1, epoch, sequence, count, 0, false), None, false)
+    }
+
+    #[test]
+    fn a_repeated_batch_is_known_as_long_as_it_is_remembered() {
+        let mut producers = Producers::default();
+        for n in 0..6 {
+            let next = batch(1, 0, n * 2, 2, i64::from(n) * 2, false);
+            assert_eq!(producers.check(&next, None, false), Ok(Verdict::Append));
+            producers.appended(&next, 0);
+        }
+        assert_eq!(check(&producers, 0, 0, 2), Err(ResponseError::OutOfOrderSequenceNumber));
+        let Ok(Verdict::Duplicate { base_offset, .. }) = check(&producers, 0, 2, 2) else { panic!("forgotten") };
+        assert_eq!(base_offset, 2);
+        assert_eq!(check(&producers, 0, 2, 1), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(check(&producers, 0, 14, 1), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(check(&producers, 0, 12, 1), Ok(Verdict::Append));
+        assert_eq!(check(&producers, 1, 12, 1), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(check(&producers, 1, 0, 1), Ok(Verdict::Append));
+        assert_eq!(check(&producers, -1, 12, 1), Err(ResponseError::InvalidProducerEpoch));
+    }
+
+    #[test]
+    fn sequences_begin_again_behind_the_highest() {
+        let mut producers = Producers::default();
+        producers.appended(&batch(1, 0, i32::MAX - 1, 2, 0, false), 0);
+        assert_eq!(check(&producers, 0, 0, 1), Ok(Verdict::Append));
+        producers.appended(&batch(2, 0, i32::MAX, 2, 2, false), 0);
+        assert_eq!(producers.active()[1].last_sequence, 0);
+        assert_eq!(producers.check(&batch(2, 0, 1, 1, 0, false), None, false), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn a_transaction_needs_the_word_of_its_coordinator_and_ends_once() {
+        let mut producers = Producers::default();
+        let first = batch(1, 0, 0, 1, 10, true);
+        assert_eq!(producers.check(&first, None, false), Err(ResponseError::InvalidTxnState));
+        let word = producers.endings(1);
+        assert_eq!(producers.check(&first, Some(word), false), Ok(Verdict::Append));
+        producers.appended(&first, 0);
+        assert_eq!(producers.check(&batch(1, 0, 1, 1, 0, true), None, false), Ok(Verdict::Append));
+        assert_eq!(check(&producers, 0, 1, 1), Err(ResponseError::InvalidTxnState));
+        assert_eq!(producers.first_open(), Some(10));
+        producers.ended(&ending(1, 0, true), 11, 0, 0);
+        assert_eq!(producers.first_open(), None);
+        // The word was given before the end: it does not open the next transaction.
+        assert_eq!(producers.check(&batch(1, 0, 1, 1, 0, true), Some(word), false), Err(ResponseError::InvalidTxnState));
+        assert!(producers.aborted(0, 100).is_empty());
+    }
+
+    #[test]
+    fn markers_with_epochs_of_their_own_are_known_again() {
+        let mut producers = Producers::default();
+        producers.appended(&batch(1, 4, 0, 1, 0, true), 0);
+        assert!(!producers.has_ended(1, 5));
+        producers.ended(&ending(1, 5, false), 1, 0, 0);
+        assert!(producers.has_ended(1, 5));
+        assert_eq!(producers.check_ending(&ending(1, 4, false)), Err(ResponseError::InvalidProducerEpoch));
+        assert_eq!(producers.check(&batch(1, 4, 1, 1, 0, true), Some(1), true), Err(ResponseError::InvalidProducerEpoch));
+        assert_eq!(producers.check(&batch(1, 5, 1, 1, 0, true), Some(1), true), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(producers.check(&batch(1, 5, 0, 1, 0, true), Some(1), true), Ok(Verdict::Append));
+        assert_eq!(producers.check(&batch(9, 0, 3, 1, 0, true), Some(0), true), Err(ResponseError::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn a_fetch_gets_the_aborted_transactions_of_its_range() {
+        let mut producers = Producers::default();
+        producers.appended(&batch(1, 0, 0, 1, 0, true), 0);
+        producers.appended(&batch(2, 0, 0, 1, 1, true), 0);
+        producers.ended(&ending(2, 0, false), 2, 0, 0);
+        producers.ended(&ending(1, 0, false), 3, 0, 0);
+        producers.appended(&batch(2, 0, 1, 1, 4, true), 0);
+        producers.ended(&ending(2, 0, false), 5, 0, 0);
+        let of = |from, upto| producers.aborted(from, upto).iter().map(|one| (one.producer_id, one.first)).collect::<Vec<_>>();
+        assert_eq!(of(0, 6), [(2, 1), (1, 0), (2, 4)]);
+        assert_eq!(of(0, 1), [(1, 0)]);
+        assert_eq!(of(3, 4), [(1, 0)]);
+        assert_eq!(of(4, 6), [(2, 4)]);
+        assert_eq!(of(6, 9), []);
+        producers.forget_before(4);
+        assert_eq!(producers.aborted(0, 9).len(), 1);
+    }
+
+    #[test]
+    fn who_is_silent_is_forgotten_unless_a_transaction_is_open() {
+        let mut producers = Producers::default();
+        producers.appended(&batch(1, 0, 0, 1, 0, false), 100);
+        producers.appended(&batch(2, 0, 0, 1, 1, true), 100);
+        producers.expire(100);
+        assert_eq!(producers.active().len(), 2);
+        producers.expire(101);
+        assert_eq!(producers.active().iter().map(|one| one.producer_id).collect::<Vec<_>>(), [2]);
+    }
+}

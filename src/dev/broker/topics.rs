@@ -359,3 +359,43 @@ fn sweep(logs: &Path, known: &Known) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_kafka_takes() {
+        for good in ["a", "A-b_c.9", "__x", &"n".repeat(249)] {
+            assert_eq!(check_name(good), Ok(()));
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "\u{e4}", "a:b", &"n".repeat(250)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_journal_does_not_know_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("journal")).unwrap();
+        let id = Uuid::from_u128(1);
+        journal.write(&[Change::put(Kind::Topic, "a", &Entry::new(id, 2)).unwrap()]).unwrap();
+        let open = || Topics::open(dir.path(), &journal, |_| Arc::new(TopicConfig::default()), 0).unwrap();
+        let topics = open();
+        assert_eq!(topics.by_id(id).unwrap().count(), 2);
+        let logs = dir.path().join("logs");
+        let kept = logs.join(id.to_string());
+        for stray in [logs.join(Uuid::from_u128(2).to_string()).join("0"), logs.join("junk"), kept.join("2"), kept.join("x")] {
+            std::fs::create_dir_all(stray).unwrap();
+        }
+        drop(topics);
+        open();
+        let names = |dir: &Path| {
+            let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&logs), [id.to_string().as_str()]);
+        assert_eq!(names(&kept), ["0", "1"]);
+    }
+}

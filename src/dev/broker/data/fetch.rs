@@ -227,8 +227,13 @@ impl Fetch {
 
     fn part(&self, index: i32, part: Result<Read, ResponseError>) -> PartitionData {
         let answer = PartitionData::default().with_partition_index(index).with_error_code(code(&part));
-        let Ok(Read { records, ends, aborted }) = part else {
-            return answer.with_high_watermark(-1).with_aborted_transactions(None);
+        let Read { records, ends, aborted } = match part {
+            Ok(read) => read,
+            Err(error) => {
+                // Kafka makes the difference, whatever it is for.
+                let unknown = matches!(error, ResponseError::UnknownTopicOrPartition | ResponseError::UnknownTopicId);
+                return answer.with_high_watermark(-1).with_aborted_transactions(unknown.then(Vec::new));
+            }
         };
         let aborted = aborted.iter().map(|aborted| {
             AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id)).with_first_offset(aborted.first)

@@ -38,7 +38,7 @@ pub async fn metadata(broker: &Arc<Broker>, call: &Call, request: MetadataReques
         _ => broker.topics.list().iter().map(|topic| described(topic)).collect(),
     };
     if request.include_topic_authorized_operations {
-        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+        for topic in &mut response.topics {
             topic.topic_authorized_operations = ALL_ON_TOPIC;
         }
     }

@@ -39,21 +39,27 @@ pub async fn list_offsets(broker: &Arc<Broker>, call: &Call, request: ListOffset
             twice.insert((topic.name.as_str(), part.partition_index));
         }
     }
+    // What is asked for twice is refused, once.
+    let mut refused = HashSet::new();
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|part| {
-            let found = if twice.contains(&(topic.name.as_str(), part.partition_index)) {
-                Err(ResponseError::InvalidRequest)
-            } else {
+        let partitions = topic.partitions.iter().filter_map(|part| {
+            let place = (topic.name.as_str(), part.partition_index);
+            let found = if !twice.contains(&place) {
                 let partition = broker.topics.partition(&topic.name, part.partition_index);
                 listed(call.version, partition.as_deref(), isolation, part)
+            } else if refused.insert(place) {
+                Err(ResponseError::InvalidRequest)
+            } else {
+                return None;
             };
             let (offset, timestamp, epoch) = found.unwrap_or(NOTHING);
-            ListOffsetsPartitionResponse::default()
+            let answer = ListOffsetsPartitionResponse::default()
                 .with_partition_index(part.partition_index)
                 .with_error_code(code(&found))
                 .with_offset(offset)
                 .with_timestamp(timestamp)
-                .with_leader_epoch(if call.version >= 4 { epoch } else { -1 })
+                .with_leader_epoch(if call.version >= 4 { epoch } else { -1 });
+            Some(answer)
         });
         ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
     });

@@ -116,7 +116,7 @@ fn answered(index: i32, done: Result<Appended, Refused>) -> PartitionProduceResp
         Ok(Appended { base_offset, append_time, start }) => {
             answer.with_base_offset(base_offset).with_log_append_time_ms(append_time).with_log_start_offset(start)
         }
-        Err(Refused { error, message, records }) => {
+        Err(Refused { error, message, start, records }) => {
             let fault = |(index, message)| {
                 BatchIndexAndErrorMessage::default()
                     .with_batch_index(index)
@@ -125,6 +125,7 @@ fn answered(index: i32, done: Result<Appended, Refused>) -> PartitionProduceResp
             answer
                 .with_error_code(error.code())
                 .with_base_offset(-1)
+                .with_log_start_offset(start)
                 .with_record_errors(records.into_iter().map(fault).collect())
                 .with_error_message(message.map(StrBytes::from_string))
         }
