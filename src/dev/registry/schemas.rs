@@ -78,6 +78,8 @@ impl From<&Version> for Placed {
 struct Read {
     kept: Kept,
     schema: Schema,
+    /// The text as it would be kept if it were posted as it is kept; only after normalising does that differ.
+    plain: String,
 }
 
 // Reading.
@@ -107,8 +109,11 @@ fn read(state: &State, subject: &str, posted: &Posted, normalize: bool) -> Resul
     if strict && let Some(field) = fields(&schema).iter().find(|field| field.starts_with("$$")) {
         return Err(invalid(format!("the name of field {field} begins with $$")));
     }
-    let kept = Kept { format, references, metadata: posted.metadata.clone(), text: schema.stored(normalize) };
-    Ok(Some(Read { kept, schema }))
+    let text = schema.stored(normalize);
+    let is_whole = format == Format::Avro && references.is_empty();
+    let plain = if normalize && is_whole { read_again(&text) } else { text.clone() };
+    let kept = Kept { format, references, metadata: posted.metadata.clone(), text };
+    Ok(Some(Read { kept, schema, plain }))
 }
 
 /// The texts of all that `references` lead to. A name is followed once, wherever it is met again.
@@ -160,23 +165,11 @@ fn matches(state: &State, new: &Read, old: &Version) -> bool {
     if new.kept.format != old.format || !same_metadata(new.kept.metadata.as_ref(), old) {
         return false;
     }
-    if new.kept.references == old.references && new.kept.text == old.text {
-        return true;
-    }
     let inlines = new.kept.references.is_empty() && !old.references.is_empty();
     if inlines && new.kept.format == Format::Avro {
-        return written_out(state, old).is_some_and(|text| text == read_again(&new.kept.text));
+        return written_out(state, old).is_some_and(|text| text == new.plain);
     }
-    (inlines || new.kept.references == old.references)
-        && meaning(state, old).is_ok_and(|old| old.stored(false) == read_again_as(new))
-}
-
-/// The text as it would be kept if it were posted as it is kept; only after normalising does that differ.
-fn read_again_as(new: &Read) -> String {
-    match new.kept.format {
-        Format::Avro if new.kept.references.is_empty() => read_again(&new.kept.text),
-        _ => new.kept.text.clone(),
-    }
+    (inlines || new.kept.references == old.references) && (new.kept.text == old.text || new.plain == old.text)
 }
 
 fn read_again(avro: &str) -> String {
@@ -315,7 +308,7 @@ fn look_up_here(state: &State, subject: &str, posted: &Posted, normalize: bool, 
     if metadata.is_none() || metadata == posted.metadata {
         return Ok(None);
     }
-    let new = Read { kept: Kept { metadata, ..new.kept }, schema: new.schema };
+    let new = Read { kept: Kept { metadata, ..new.kept }, ..new };
     Ok(look_up_read(state, subject, &new, which))
 }
 
