@@ -132,6 +132,8 @@ fn fits(wanted: &DataType, found: &DataType) -> bool {
         (a, b) if a == b => true,
         (Int16, Int8 | UInt8) | (Int32, Int8 | Int16 | UInt8 | UInt16) => true,
         (Int64, Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32) => true,
+        // Only Protobuf's contracts have it; a cast says which value is out of its range.
+        (UInt64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32) => true,
         (Float32, Int8 | Int16 | UInt8 | UInt16) => true,
         (Float64, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32) => true,
         (Decimal128(precision, scale), Decimal128(p, s)) => {

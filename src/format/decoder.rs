@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::avro_read::{AvroReader, Writer};
 use super::column::Column;
 use super::json_read::JsonReader;
+use super::protobuf_read::{self, ProtobufReader};
 use super::{Bad, Decoded, Fault, FormatError, Layout, Record, codes, frame};
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Shape};
@@ -26,6 +27,7 @@ pub struct Decoder {
 enum Reader {
     Json(Box<JsonReader>),
     Avro(Box<AvroReader>),
+    Protobuf(Box<ProtobufReader>),
 }
 
 /// What is known of a schema id.
@@ -33,6 +35,7 @@ enum Known {
     /// JSON needs nothing of the writer's schema: a text says itself what it is.
     Json,
     Avro(Box<Writer>),
+    Protobuf(Box<protobuf_read::Writer>),
     Refused(&'static str, String),
 }
 
@@ -70,7 +73,7 @@ impl Decoder {
         let reader = match layout.format {
             Format::Json => Reader::Json(Box::new(JsonReader::new(&columns, &layout.key))),
             Format::Avro => Reader::Avro(Box::new(AvroReader::new(&columns, &layout.key, reader_schema, key_schema)?)),
-            other => return Err(FormatError::NotYet(other)),
+            Format::Protobuf => Reader::Protobuf(Box::new(ProtobufReader::new(&columns, &layout.key, reader_schema)?)),
         };
         Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last: (0, usize::MAX) })
     }
@@ -82,6 +85,7 @@ impl Decoder {
                 .map(|_| Known::Json)
                 .map_err(|error| FormatError::Schema(format!("schema {id} is not a JSON text: {error}"))),
             Reader::Avro(_) => Writer::new(text).map(|writer| Known::Avro(Box::new(writer))),
+            Reader::Protobuf(_) => protobuf_read::Writer::new(text).map(|writer| Known::Protobuf(Box::new(writer))),
         };
         let (known, result) = match parsed {
             Ok(known) => (known, Ok(())),
@@ -169,7 +173,8 @@ impl Decoder {
             (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).into()),
             (Reader::Json(reader), _) => reader.value(body, &mut self.columns)?,
             (Reader::Avro(reader), Known::Avro(writer)) => reader.value(writer, body, &mut self.columns)?,
-            (Reader::Avro(_), Known::Json) => return Err(Failure::Missing(id)),
+            (Reader::Protobuf(reader), Known::Protobuf(writer)) => reader.value(writer, body, &mut self.columns)?,
+            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
         }
         if self.layout.shape == Shape::Table {
             self.check_key(at)?;
@@ -195,7 +200,10 @@ impl Decoder {
             (Reader::Avro(reader), Known::Avro(writer)) => {
                 reader.key(writer, body, &mut self.columns).map_err(|fault| fault.in_field("key"))?;
             }
-            (Reader::Avro(_), Known::Json) => return Err(Failure::Missing(id)),
+            (Reader::Protobuf(reader), Known::Protobuf(writer)) => {
+                reader.key(writer, body, &mut self.columns).map_err(|fault| fault.in_field("key"))?;
+            }
+            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
         }
         self.check_key(at)?;
         for column in self.columns.iter_mut().filter(|column| column.len() == at) {

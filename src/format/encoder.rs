@@ -9,6 +9,7 @@ use super::avro_write::AvroWriter;
 use super::cells::{Cells, conform, fits_json, written_type};
 use super::column::map_fields;
 use super::json_write::JsonWriter;
+use super::protobuf_write::ProtobufWriter;
 use super::{Bad, Encoded, EncodedRecord, Fault, FormatError, Layout, codes, frame};
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Shape};
@@ -40,6 +41,7 @@ struct Column {
 enum Writer {
     Json(JsonWriter),
     Avro(Box<AvroWriter>),
+    Protobuf(Box<ProtobufWriter>),
 }
 
 impl Encoder {
@@ -100,6 +102,7 @@ impl Encoder {
             match &self.plan.writer {
                 Writer::Json(writer) => writer.value(cells, row, slab)?,
                 Writer::Avro(writer) => writer.value(cells, row, slab)?,
+                Writer::Protobuf(writer) => writer.value(cells, row, slab)?,
             }
         }
         Ok((keyed, value))
@@ -127,6 +130,7 @@ impl Encoder {
         match &self.plan.writer {
             Writer::Json(writer) => writer.key(cells, row, slab)?,
             Writer::Avro(writer) => writer.key(cells, row, slab)?,
+            Writer::Protobuf(writer) => writer.key(cells, row, slab)?,
         }
         Ok(true)
     }
@@ -162,7 +166,7 @@ impl Plan {
         let writer = match layout.format {
             Format::Json => Writer::Json(JsonWriter::new(&fields, &layout.key, contract)?),
             Format::Avro => Writer::Avro(Box::new(AvroWriter::new(&fields, &layout.key, contract)?)),
-            other => return Err(FormatError::NotYet(other)),
+            Format::Protobuf => Writer::Protobuf(Box::new(ProtobufWriter::new(&fields, &layout.key, contract)?)),
         };
         Ok(Plan { batch: batch.clone(), columns, writer })
     }

@@ -1,4 +1,4 @@
-//! Bytes to rows and back: framing, JSON and Avro, by the product's contract.
+//! Bytes to rows and back: framing, JSON, Avro and Protobuf, by the product's contract.
 //!
 //! Transport moves bytes, this room makes rows of them, the engine only steps. [`Decoder`] turns a batch of records into an
 //! engine batch with just the columns a query reads; [`Encoder`] turns a batch into the bytes of its records, in one slab;
@@ -23,6 +23,9 @@ mod json_scan;
 mod json_write;
 mod line;
 pub mod murmur2;
+mod protobuf;
+mod protobuf_read;
+mod protobuf_write;
 mod text;
 
 use std::fmt;
@@ -128,7 +131,7 @@ impl Encoded {
 /// Why a contract or a schema can't be used at all, or a single record can't be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FormatError {
-    #[error("{0:?} is not supported yet; write the contract in JSON Schema or Avro")]
+    #[error("{0:?} is not supported here yet; write the contract in JSON Schema or Avro")]
     NotYet(Format),
     #[error("column {column} has the type {found}, which records can't carry")]
     Unsupported { column: String, found: String },

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use columns::{Columns, Mismatch, mismatches};
 pub use contract::{from_row_type, key_schema, locate};
+pub(crate) use protobuf::{Member, MemberKind, Messages, Presence, Scalar};
 
 pub use crate::model::product::{Compatibility, Format};
 
@@ -102,6 +103,14 @@ impl Schema {
     pub fn serialized(&self) -> Option<String> {
         match &self.language {
             Language::Protobuf(schema) => Some(schema.serialized()),
+            _ => None,
+        }
+    }
+
+    /// The messages of a Protobuf schema, for who reads and writes records.
+    pub(crate) fn messages(&self) -> Option<Messages> {
+        match &self.language {
+            Language::Protobuf(schema) => Some(schema.messages()),
             _ => None,
         }
     }

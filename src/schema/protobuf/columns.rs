@@ -33,7 +33,6 @@ impl Protobuf {
     }
 
     /// Its messages, resolved.
-    #[allow(dead_code, reason = "for who reads and writes records")]
     pub(in crate::schema) fn messages(&self) -> Messages {
         Messages::of(self)
     }
@@ -132,7 +131,7 @@ impl Walk<'_> {
 }
 
 /// A scalar's type. Where 32 bits have no sign, 64 bits with one take all values.
-pub(crate) fn scalar_type(scalar: Scalar) -> DataType {
+fn scalar_type(scalar: Scalar) -> DataType {
     match scalar {
         Scalar::Bool => DataType::Boolean,
         Scalar::Bytes => DataType::Binary,
@@ -146,7 +145,7 @@ pub(crate) fn scalar_type(scalar: Scalar) -> DataType {
 }
 
 /// The type of a message that stands for a value.
-pub(crate) fn value_message(name: &str, decimal: Option<(u8, i8)>) -> Option<DataType> {
+fn value_message(name: &str, decimal: Option<(u8, i8)>) -> Option<DataType> {
     Some(match name {
         "google.protobuf.Timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         "google.type.Date" => DataType::Date32,

@@ -16,13 +16,14 @@ mod known;
 mod names;
 mod parse;
 mod print;
-#[allow(dead_code, reason = "for who reads and writes records")]
 mod shape;
 mod tree;
 
 use std::ops::Range;
 
 pub(in crate::schema) use compare::incompatibilities;
+pub(crate) use shape::{Member, MemberKind, Messages, Presence, Scalar};
+
 use names::{Names, Origin};
 use tree::File;
 
