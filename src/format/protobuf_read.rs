@@ -25,8 +25,11 @@ pub(super) struct ProtobufReader {
 /// A writer's schema, and how its keys are read once that is known.
 pub(super) struct Writer {
     messages: Arc<Messages>,
-    key: Option<(Vec<usize>, Result<Vec<Step>, String>)>,
+    key: Option<(Vec<usize>, KeySteps)>,
 }
+
+/// How a key's fields are read, or why they can't be.
+type KeySteps = Result<Vec<Step>, String>;
 
 /// How one field is read.
 #[derive(Debug)]
@@ -411,7 +414,7 @@ fn read_special(special: Special, column: &mut Column, bytes: &[u8]) -> Result<(
             let seconds = one * 3600 + two * 60 + three;
             match values {
                 Values::Time32(unit, v) => {
-                    v.push(in_unit(seconds, four, *unit).and_then(|v| i32::try_from(v).ok()).unwrap_or_default())
+                    v.push(in_unit(seconds, four, *unit).and_then(|v| i32::try_from(v).ok()).unwrap_or_default());
                 }
                 Values::Time64(unit, v) => v.push(in_unit(seconds, four, *unit).unwrap_or_default()),
                 _ => return Err(other_bytes()),
