@@ -166,10 +166,9 @@ async fn answered(broker: &Arc<Broker>, session: &Arc<Session>, mut frame: Bytes
     let api = ApiKey::try_from(key).ok()?;
     let served = SERVED.iter().any(|(of, min, max)| *of == api && (*min..=*max).contains(&version));
     if !served && api == ApiKey::ApiVersions {
-        // KIP-511: a client newer than the broker learns what the broker speaks from an answer of version 0.
+        // A client newer than the broker learns how to ask from an answer of version 0.
         let correlation = i32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
-        let answer = versions().with_error_code(ResponseError::UnsupportedVersion.code());
-        return encode::<ApiVersionsRequest>(&answer, 0, correlation);
+        return encode::<ApiVersionsRequest>(&too_new(), 0, correlation);
     }
     if !served {
         return None;
@@ -231,6 +230,14 @@ fn versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(api).collect())
 }
 
+/// KIP-511: which versions of `ApiVersions` there are, and no other row: a client that got the whole table would not ask
+/// again, and never learn the features, which version 0 has no room for.
+fn too_new() -> ApiVersionsResponse {
+    let mut answer = versions().with_error_code(ResponseError::UnsupportedVersion.code());
+    answer.api_keys.retain(|row| row.api_key == ApiKey::ApiVersions as i16);
+    answer
+}
+
 async fn api_versions(broker: &Arc<Broker>, call: &Call, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let names = [request.client_software_name.as_str(), request.client_software_version.as_str()];
     if call.version >= 3 && !names.into_iter().all(is_software_name) {
@@ -244,4 +251,15 @@ fn is_software_name(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     let ends = |end: Option<u8>| end.is_some_and(|byte| byte.is_ascii_alphanumeric());
     name.bytes().all(inner) && ends(name.bytes().next()) && ends(name.bytes().next_back())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_client_is_told_how_to_ask_again_and_nothing_else() {
+        let rows: Vec<_> = too_new().api_keys.iter().map(|row| (row.api_key, row.min_version, row.max_version)).collect();
+        assert_eq!(rows, [(18, 0, 4)]);
+    }
 }

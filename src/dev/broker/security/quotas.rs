@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use kafka_protocol::error::ResponseError;
@@ -158,6 +159,10 @@ fn entity(entry: &EntryData) -> Result<Entity, &'static str> {
         if part.entity_name.as_ref().is_some_and(|name| name.is_empty()) {
             return Err("an entity's name is empty; null is the default of its type");
         }
+        let address = |name: &str| name == "localhost" || name.parse::<IpAddr>().is_ok();
+        if &*part.entity_type == "ip" && part.entity_name.as_ref().is_some_and(|name| !address(name)) {
+            return Err("the name of an ip is not an address");
+        }
         if entity.insert(part.entity_type.to_string(), part.entity_name.as_ref().map(ToString::to_string)).is_some() {
             return Err("an entity type is named twice");
         }
@@ -187,4 +192,25 @@ fn wrong(op: &OpData, address: bool) -> Option<String> {
         return Some(format!("{key} is {kind}, not {value}"));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::alter_client_quotas_request::EntityData;
+
+    use super::*;
+
+    #[test]
+    fn an_ip_has_an_address() {
+        let of = |name: Option<&'static str>| {
+            let part = EntityData::default().with_entity_type(StrBytes::from_static_str("ip"));
+            entity(&EntryData::default().with_entity(vec![part.with_entity_name(name.map(StrBytes::from_static_str))])).is_ok()
+        };
+        for right in [Some("127.0.0.9"), Some("::1"), Some("localhost"), None] {
+            assert!(of(right), "{right:?}");
+        }
+        for wrong in ["", "not an address", "300.1.1.1"] {
+            assert!(!of(Some(wrong)), "{wrong}");
+        }
+    }
 }

@@ -187,14 +187,14 @@ fn altered(name: &str, mut credentials: Credentials, request: &AlterUserScramCre
     if name.is_empty() {
         return Err((ResponseError::UnacceptableCredential, "the user name is empty".into()));
     }
-    let mut seen = BTreeSet::new();
     let numbers = deletions.iter().map(|of| of.mechanism).chain(upsertions.iter().map(|of| of.mechanism));
     for number in numbers {
-        let mechanism = Mechanism::from_number(number)
+        Mechanism::from_number(number)
             .ok_or_else(|| (ResponseError::UnsupportedSaslMechanism, format!("there is no SCRAM mechanism {number}")))?;
-        if !seen.insert(mechanism) {
-            return Err((ResponseError::DuplicateResource, "a credential is changed more than once".into()));
-        }
+    }
+    // As Kafka has it, a request changes one credential of a user, even if the mechanisms differ.
+    if deletions.len() + upsertions.len() > 1 {
+        return Err((ResponseError::DuplicateResource, "a user is changed more than once".into()));
     }
     for deletion in deletions {
         let known = Mechanism::from_number(deletion.mechanism).and_then(|mechanism| credentials.remove(&mechanism));
@@ -212,4 +212,23 @@ fn altered(name: &str, mut credentials: Credentials, request: &AlterUserScramCre
         }
     }
     Ok(credentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_credential_of_a_user_is_changed_at_a_time() {
+        let upsertion = |name: &'static str, mechanism| {
+            let name = StrBytes::from_static_str(name);
+            ScramCredentialUpsertion::default().with_name(name).with_mechanism(mechanism).with_iterations(4096)
+        };
+        let upsertions = vec![upsertion("one", 1), upsertion("two", 1), upsertion("two", 2), upsertion("odd", 3)];
+        let request = AlterUserScramCredentialsRequest::default().with_upsertions(upsertions);
+        let of = |name| altered(name, Credentials::new(), &request).map(|after| after.len()).map_err(|(error, _)| error);
+        assert_eq!(of("one"), Ok(1));
+        assert_eq!(of("two"), Err(ResponseError::DuplicateResource));
+        assert_eq!(of("odd"), Err(ResponseError::UnsupportedSaslMechanism));
+    }
 }
