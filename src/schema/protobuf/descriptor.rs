@@ -218,7 +218,7 @@ fn file(parts: &Parts<'_>) -> Option<File> {
         "proto2" => Some(Syntax::Proto2),
         _ => None,
     };
-    let mut file = File { syntax, package: Some(parts.text(2)?).filter(|package| !package.is_empty()), ..File::default() };
+    let mut file = File { syntax, package: Some(parts.text(2)?).filter(|package| !package.is_empty()), ..Default::default() };
     let proto3 = syntax == Some(Syntax::Proto3);
     let (public, weak) = (parts.numbers(10)?, parts.numbers(11)?);
     for (at, path) in (0_u64..).zip(parts.texts(3)?) {

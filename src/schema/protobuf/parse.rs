@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, SchemaError>;
 /// Reads a file.
 pub(super) fn file(text: &str) -> Result<File> {
     let mut parser = Parser { text, at: 0, syntax: None, declarations: 0, names: HashSet::new() };
-    let mut file = File::default();
+    let mut file: File = Default::default();
     loop {
         parser.skip_space()?;
         if parser.at >= text.len() {
