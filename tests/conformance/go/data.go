@@ -44,9 +44,9 @@ func produce() {
 	part("acknowledgements")
 	to := topic("go-acks", 2)
 	inOrder(map[string][]kgo.Opt{
-		"0 none":   {kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite()},
-		"1 leader": {kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite()},
-		"2 all":    {kgo.RequiredAcks(kgo.AllISRAcks())},
+		"3 none":   {kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite()},
+		"2 leader": {kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite()},
+		"1 all":    {kgo.RequiredAcks(kgo.AllISRAcks())},
 	}, func(name string, opts []kgo.Opt) {
 		cl := client(append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 		if err := cl.ProduceSync(ctx, records(to, 4, name)...).FirstErr(); err != nil {

@@ -26,7 +26,7 @@ for message in read(plain, (0, 1, 2)):
 
 part("acknowledgements")
 acks = topic("produce-acks")
-for level in ("0", "1", "all"):
+for level in ("all", "1", "0"):  # what is sent without acknowledgement may be lost while a topic is new
     told(f"acks={level}", lambda: [r.error() for r in sent(producer(acks=level), acks, [(None, f"{level}-{i}") for i in range(3)])])
 for message in read(acks, count=9):
     print(record(message))
