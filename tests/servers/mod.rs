@@ -8,6 +8,7 @@ use mesh::dev::broker::{Running, Settings};
 use mesh::dev::registry;
 
 /// Where the servers are.
+#[allow(dead_code, reason = "not every suite needs both")]
 pub(crate) struct Servers {
     /// `host:port`
     pub(crate) bootstrap: String,
