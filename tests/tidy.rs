@@ -665,7 +665,7 @@ fn files(folder: &str) -> Vec<String> {
             let skipped = matches!(name.to_str(), Some("target" | ".git" | "node_modules"));
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !skipped => walk(path, found),
-                Ok(kind) if kind.is_file() => found.push(path),
+                Ok(kind) if kind.is_file() && !skipped => found.push(path),
                 _ => {}
             }
         }
