@@ -36,6 +36,7 @@ impl Stage {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             principal: Mutex::new("User:ANONYMOUS".to_owned()),
             login: Mutex::default(),
+            share: Mutex::default(),
         };
         Stage { runtime, running, session: Arc::new(session), inputs: 0, _folder: folder }
     }

@@ -81,7 +81,7 @@ pub enum ConfigSource {
 pub struct ObservedSubject {
     /// By version. Always the latest; all of them where the latest is not what is wanted.
     pub versions: BTreeMap<i32, Registered>,
-    /// The level that holds for it, its own or the global one.
+    /// Its own level. `None`: the global one holds, until somebody changes it; so what is declared is set in any case.
     pub compatibility: Option<Compatibility>,
 }
 

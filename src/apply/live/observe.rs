@@ -36,11 +36,6 @@ pub(super) async fn observe(
     subjects.extend(more.await?.into_iter().flatten());
     observed.subjects = subjects.into_iter().map(|(name, seen)| (name, Known::Is(seen))).collect();
     observed.compatibility = compatibility;
-    for seen in observed.subjects.values_mut() {
-        if let Known::Is(seen) = seen {
-            seen.compatibility = seen.compatibility.or(compatibility);
-        }
-    }
     Ok(observed)
 }
 
