@@ -167,6 +167,24 @@ async fn what_is_applied_is_there_and_a_second_plan_is_empty() {
     stage.leave().await;
 }
 
+/// As a kill between the registration and the level leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_that_only_holds_because_it_is_the_registrys_is_set() {
+    let stage = Stage::new();
+    stage.orders(r#""amount":{"type":"number"}"#, "partitions: 1");
+    let mut live = stage.live().await;
+    done(&stage.apply(&mut live).await);
+    let subject = format!("{}-value", stage.topic("orders"));
+    let config = format!("{}/config/{subject}", stage.environment.registry.url);
+    reqwest::Client::new().delete(config).send().await.unwrap().error_for_status().unwrap();
+    let plan = stage.plan(&mut live).await;
+    assert!(stage.text(&plan).contains("compatibility unset -> BACKWARD"), "{}", stage.text(&plan));
+    done(&apply::execute(&mut live, &plan, &who("tester"), &mut |_| {}).await);
+    let level = stage.registry().compatibility(Some(&subject)).await.unwrap();
+    assert_eq!(level.map(|level| level.name()), Some("BACKWARD"));
+    stage.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_touches_only_what_is_ours() {
     let stage = Stage::new();
