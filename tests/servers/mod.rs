@@ -42,7 +42,7 @@ fn dev() -> Servers {
             std::future::pending::<()>().await;
         });
     });
-    told.recv().expect("the dev servers start")
+    told.recv().unwrap()
 }
 
 /// A folder of this process's own; those that ended processes left behind go.
