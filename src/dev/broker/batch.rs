@@ -1,7 +1,7 @@
 //! Record batches of format 2 (KIP-98): their headers, their records, and building them.
 //!
 //! A batch is kept as it came; only its first 16 bytes are patched, which its CRC does not cover. So what is needed of one is
-//! mostly its [`Header`]. Records are read in two ways: [`records`] gives them all, slices of one buffer, and [`check`] walks
+//! mostly its [`Header`]. Records are read in two ways: [`records`] gives them all, slices of one buffer, and `check` walks
 //! over them without keeping anything, however much the batch unfolds to.
 
 use std::io::{ErrorKind, Read};

@@ -2,7 +2,7 @@
 //!
 //! `kafka-protocol` reserves room for as many elements as an array's length promises, before it reads one: eight bytes could
 //! ask for gigabytes. So each request is walked first, by its layout in `layout.txt`: a length that the rest of the frame
-//! cannot hold, or more than [`ELEMENTS`] elements in all, is refused.
+//! cannot hold, or more than `ELEMENTS` elements in all, is refused.
 
 use std::collections::BTreeMap;
 use std::str::SplitWhitespace;

@@ -1,7 +1,7 @@
 //! Connections: frames in, frames out, one request of a connection at a time and in order, as Kafka does it.
 //!
 //! Memory is bounded whatever clients do: a frame is read piece by piece, so that its header alone reserves nothing; large
-//! frames share [`BUFFERED`]; an answer is written before the next request is read, and who does not read it is dropped.
+//! frames share `BUFFERED`; an answer is written before the next request is read, and who does not read it is dropped.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

@@ -1,8 +1,8 @@
 //! A schema registry that speaks Confluent's REST API (8.0): subjects and their versions, ids, references, compatibility
 //! checks, configs and modes, contexts.
 //!
-//! The walk of a request: [`http`] takes it off the connection, [`paths`] finds what it names, [`rest`] makes the call. What
-//! the registry knows is the [`store`], a fold over the [`records`] of the topic `_schemas`, which a [`Journal`] keeps. A
+//! The walk of a request: `http` takes it off the connection, `paths` finds what it names, `rest` makes the call. What
+//! the registry knows is the `store`, a fold over the `records` of the topic `_schemas`, which a [`Journal`] keeps. A
 //! change is decided on the state, written, and only then taken in and answered. What a schema means and which schemas are
 //! compatible is the business of `crate::schema`, the same code that plans ask.
 

@@ -1,6 +1,6 @@
 //! Groups and their offsets: this node coordinates all of them.
 //!
-//! The rules are pure machines ([`classic`], [`consumer`], [`offsets`]); here they get a lock, a clock, the journal, and the
+//! The rules are pure machines (`classic`, `consumer`, `offsets`); here they get a lock, a clock, the journal, and the
 //! requests that wait for an answer. What is acknowledged is in the journal, so that groups come back after a kill as they
 //! were: members go on with their heartbeats, or time out.
 

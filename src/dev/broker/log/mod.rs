@@ -1,8 +1,8 @@
 //! One partition's log: batches in segments on disk, found by offset and by time.
 //!
-//! A log is a folder with files of batches as they came, [`segment`] by segment; only the last one is written to. What is
+//! A log is a folder with files of batches as they came, `segment` by segment; only the last one is written to. What is
 //! known of them in memory is rebuilt when the log is opened, by going through them once: a torn tail is cut off, damage
-//! before it is taken out and reported. The [`cleaner`] removes what a newer record of the same key has replaced.
+//! before it is taken out and reported. The `cleaner` removes what a newer record of the same key has replaced.
 
 mod cleaner;
 mod recovery;

@@ -8,7 +8,7 @@
 //! 2. each partition gets an end marker, each group makes the offsets committed (or drops them);
 //! 3. the journal says that it is complete.
 //!
-//! Who finds step 1 in the journal without step 3 does step 2 again, at the start or in the [`sweep`].
+//! Who finds step 1 in the journal without step 3 does step 2 again, at the start or in the `sweep`.
 
 pub mod api;
 pub mod machine;
