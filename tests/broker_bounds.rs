@@ -13,8 +13,12 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+use wire::{Wire, frame};
+
+mod wire;
 
 /// The most memory that the broker may take, in MiB.
 const MOST: u64 = 512;
@@ -55,7 +59,7 @@ impl Broker {
     fn is_well(&self) {
         let name = || StrBytes::from_static_str("test");
         let request = ApiVersionsRequest::default().with_client_software_name(name()).with_client_software_version(name());
-        let answer = ask(&mut self.connect(), 3, &request);
+        let answer = Wire::connect(&self.address).ask(3, &request);
         assert_eq!(answer.error_code, 0);
         let resident = self.resident();
         assert!(resident < MOST, "{resident} MiB");
@@ -67,28 +71,6 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A request's frame.
-fn frame<R: Request>(version: i16, request: &R) -> BytesMut {
-    let mut frame = BytesMut::from(&[0; 4][..]);
-    let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version);
-    header.encode(&mut frame, R::header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    let size = (frame.len() - 4) as u32;
-    frame[..4].copy_from_slice(&size.to_be_bytes());
-    frame
-}
-
-fn ask<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> R::Response {
-    stream.write_all(&frame(version, request)).unwrap();
-    let mut size = [0; 4];
-    stream.read_exact(&mut size).unwrap();
-    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
-    stream.read_exact(&mut answer).unwrap();
-    let mut answer = Bytes::from(answer);
-    ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
-    R::Response::decode(&mut answer, version).unwrap()
 }
 
 /// Whether the broker ends the connection.
@@ -163,19 +145,19 @@ fn batch() -> Bytes {
 #[test]
 fn clients_that_never_read_take_no_memory() {
     let broker = Broker::start();
-    let mut stream = broker.connect();
+    let mut wire = Wire::connect(&broker.address);
     let name = || TopicName(StrBytes::from_static_str("large"));
     let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(name()));
     let made = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true);
     let started = Instant::now();
-    while ask(&mut stream, 8, &made).topics[0].error_code != 0 {
+    while wire.ask(8, &made).topics[0].error_code != 0 {
         assert!(started.elapsed() < Duration::from_secs(20), "the topic is not made");
     }
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch()));
     let topic = TopicProduceData::default().with_name(name()).with_partition_data(vec![partition]);
     let produce = ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic]);
     for _ in 0..64 {
-        assert_eq!(ask(&mut stream, 9, &produce).responses[0].partition_responses[0].error_code, 0);
+        assert_eq!(wire.ask(9, &produce).responses[0].partition_responses[0].error_code, 0);
     }
     let partition = FetchPartition::default().with_partition_max_bytes(i32::MAX).with_current_leader_epoch(-1);
     let topic = FetchTopic::default().with_topic(name()).with_partitions(vec![partition]);

@@ -129,7 +129,7 @@ fn products(
         out.talk("nothing to run: no product has a source or a derivation");
     }
     let view = View::new(Shape::Table, out);
-    let told_to_stop = run::drive(loaded, options, &watch, &view, signals, out)?;
+    let told_to_stop = run::drive(loaded, options, &watch, &view, (runtime, signals), out)?;
     let holdings = if told_to_stop { None } else { Some(holdings::of(loaded)?) };
     out.data(&run::summary(&watch, holdings.as_ref()))?;
     let ended = if told_to_stop { "stopped, all that was done is committed" } else { "drained" };

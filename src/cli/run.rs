@@ -42,8 +42,9 @@ pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
     }
     let began = Instant::now();
     let view = View::new(Shape::Line, out);
-    let mut signals = super::runtime()?.block_on(async { Signals::new() });
-    let told_to_stop = drive(&loaded, options, &watch, &view, &mut signals, out)?;
+    let runtime = super::runtime()?;
+    let mut signals = runtime.block_on(async { Signals::new() });
+    let told_to_stop = drive(&loaded, options, &watch, &view, (&runtime, &mut signals), out)?;
     out.data(&summary(&watch, None))?;
     let ended = if told_to_stop { "stopped, all that was done is committed" } else { "drained" };
     out.talk(&format!("{ended}, after {:.1} s", began.elapsed().as_secs_f64()));
@@ -56,10 +57,9 @@ pub(super) fn drive(
     options: Options,
     watch: &Watch,
     view: &View,
-    signals: &mut Signals,
+    (runtime, signals): (&tokio::runtime::Runtime, &mut Signals),
     out: &Out,
 ) -> Result<bool, Failure> {
-    let runtime = super::runtime()?;
     let events = |event: Event| view.say(&event, out);
     let signalled = AtomicBool::new(false);
     let run = runtime.block_on(Run::prepare(&loaded.mesh, &loaded.bound, options, watch, &events))?;

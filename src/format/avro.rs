@@ -459,8 +459,9 @@ pub(super) fn malformed(reason: &str) -> Fault {
     Fault::new(codes::MALFORMED, reason)
 }
 
+/// A number from its zigzag form, which Protobuf has as well.
 #[inline]
-fn unzigzag(value: u64) -> i64 {
+pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
@@ -469,7 +470,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|_| Fault::new(codes::INVALID_UTF8, "the text is not UTF-8"))
 }
 
-/// Writes a number as Avro does.
+/// Writes a number in zigzag form as Avro does, and Protobuf in `sint32` and `sint64`.
 #[inline]
 pub(super) fn write_long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::avro::{malformed, utf8};
+use super::avro::{malformed, unzigzag, utf8};
 use super::{Fault, FormatError, MAX_DEPTH, codes};
 use crate::model::product::Format;
 use crate::schema::{self, Member, MemberKind, Messages, Scalar};
@@ -124,14 +124,6 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, Fault> {
         }
     }
     Err(malformed("a number of more than 64 bits"))
-}
-
-pub(super) fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
-}
-
-pub(super) fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {

@@ -4,9 +4,10 @@ use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use chrono::{Datelike, Duration, NaiveDate};
 use hashbrown::HashMap;
 
+use super::avro::write_long;
 use super::cells::{CellValues, Cells, items};
 use super::column::map_fields;
-use super::protobuf::{self, Special, put_varint, special, zigzag};
+use super::protobuf::{self, Special, put_varint, special};
 use super::{Fault, FormatError, codes};
 use crate::model::row::type_name;
 use crate::schema::{self, Member, MemberKind, Messages, Presence, Scalar};
@@ -330,7 +331,7 @@ fn integer(scalar: Scalar, value: i64, out: &mut Vec<u8>) -> Result<(), Fault> {
         || Fault::new(codes::OUT_OF_RANGE, format!("{value} is out of the range of {}", format!("{scalar:?}").to_lowercase()));
     let unsigned = || u32::try_from(value).map_err(|_| out_of_range());
     match scalar {
-        Scalar::Sint32 | Scalar::Sint64 => put_varint(zigzag(value), out),
+        Scalar::Sint32 | Scalar::Sint64 => write_long(value, out),
         Scalar::Uint32 => put_varint(u64::from(unsigned()?), out),
         Scalar::Fixed32 => out.extend_from_slice(&unsigned()?.to_le_bytes()),
         Scalar::Sfixed32 => out.extend_from_slice(&i32::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),

@@ -39,15 +39,7 @@ impl Wire {
 
     /// Fails when the connection ends before the answer.
     pub(crate) fn try_ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        let header =
-            RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version).with_correlation_id(1);
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
-        let size = i32::try_from(frame.len() - 4).unwrap();
-        frame[..4].copy_from_slice(&size.to_be_bytes());
-        self.stream.write_all(&frame)?;
+        self.stream.write_all(&frame(version, request))?;
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;
         let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
@@ -56,6 +48,18 @@ impl Wire {
         ResponseHeader::decode(&mut answer, R::Response::header_version(version)).unwrap();
         Ok(R::Response::decode(&mut answer, version).unwrap())
     }
+}
+
+/// A request's frame, its size in front.
+pub(crate) fn frame<R: Request>(version: i16, request: &R) -> BytesMut {
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    let header = RequestHeader::default().with_request_api_key(R::KEY).with_request_api_version(version).with_correlation_id(1);
+    header.encode(&mut frame, R::header_version(version)).unwrap();
+    request.encode(&mut frame, version).unwrap();
+    let size = i32::try_from(frame.len() - 4).unwrap();
+    frame[..4].copy_from_slice(&size.to_be_bytes());
+    frame
 }
 
 pub(crate) fn text(text: &str) -> StrBytes {

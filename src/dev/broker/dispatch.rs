@@ -177,12 +177,8 @@ async fn answered(broker: &Arc<Broker>, session: &Arc<Session>, mut frame: Bytes
     if !layout::fits(key, version, &frame) {
         return None;
     }
-    let call = Call {
-        version,
-        client_id: header.client_id.map(|id| id.to_string()).unwrap_or_default(),
-        principal: session.principal(),
-        session: session.clone(),
-    };
+    let call =
+        Call { version, client_id: header.client_id.map(|id| id.to_string()).unwrap_or_default(), session: session.clone() };
     let request = Received { api, correlation: header.correlation_id, body: frame };
     match broker.settings.faults.strike(api) {
         None => serve(broker, &call, request, None).await,

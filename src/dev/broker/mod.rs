@@ -100,8 +100,6 @@ pub struct Broker {
 pub struct Call {
     pub version: i16,
     pub client_id: String,
-    /// Who the client was when the request came.
-    pub principal: String,
     pub session: Arc<Session>,
 }
 
