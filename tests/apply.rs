@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh::apply::{self, ErrorKind, Live, Memory, Outcome, Target, Who};
@@ -28,8 +29,9 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
-        let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-        let prefix = format!("t{}-{unique}", std::process::id());
+        static STAGES: AtomicUsize = AtomicUsize::new(0);
+        let (stage, now) = (STAGES.fetch_add(1, Ordering::Relaxed), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+        let prefix = format!("t{}-{}-{stage}", std::process::id(), now.as_micros());
         let mut environment = Environment::local();
         environment.kafka.bootstrap.clone_from(&servers().bootstrap);
         environment.registry.url.clone_from(&servers().registry);

@@ -227,7 +227,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> Batch {
     let rows = columns.first().map_or(0, |(_, array)| array.len());
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     let rows_batch = RecordBatch::try_new(Arc::new(RowType::new(fields)), arrays).expect("a batch");
-    Batch { rows: rows_batch, times: vec![5; rows].into(), deletes: None }
+    Batch { rows: rows_batch, times: vec![5; rows].into(), deletes: None, origins: None }
 }
 
 #[test]

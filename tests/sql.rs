@@ -155,7 +155,7 @@ fn compiles(query: &Query, node: &Node) {
             for (expr, field) in group.iter().zip(schema.fields()) {
                 assert_eq!(compile(expr, input.schema()), *field.data_type(), "{expr}");
             }
-            for argument in aggregates.iter().filter_map(|a| a.argument.as_ref()) {
+            for argument in aggregates.iter().flat_map(|a| a.expressions()) {
                 compile(argument, input.schema());
             }
             assert_eq!(schema.fields().len(), group.len() + aggregates.len());
@@ -173,6 +173,13 @@ fn compiles(query: &Query, node: &Node) {
             assert_eq!(schema.fields().len(), left.schema().fields().len() + right.schema().fields().len());
             compiles(query, left);
             compiles(query, right);
+        }
+        _ => {
+            let inputs = node.inputs();
+            if let [input] = inputs.as_slice() {
+                node.expressions().into_iter().for_each(|expr| drop(compile(expr, input.schema())));
+            }
+            inputs.into_iter().for_each(|input| compiles(query, input));
         }
     }
 }

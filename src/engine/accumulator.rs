@@ -84,6 +84,7 @@ impl Accumulator {
                 let converter = row_converter(std::iter::once(argument))?;
                 Kind::Extreme { greatest: function == AggregateFunction::Max, converter }
             }
+            other => return Err(CompileError(format!("{} is not carried out yet", other.name()))),
         };
         let over = match (&kind, argument) {
             (Kind::Count, _) => DataType::Null,

@@ -97,7 +97,10 @@ impl Aggregate {
             group.iter().zip(schema.fields()).map(|(e, f)| format!("{} as {}", text_of(e), f.data_type())).collect();
         let out_types = schema.fields().iter().skip(group.len()).map(|field| field.data_type());
         for (aggregate, out_type) in aggregates.iter().zip(out_types) {
-            let argument = aggregate.argument.as_ref().map(compile).transpose()?;
+            if aggregate.distinct || aggregate.filter.is_some() || !aggregate.order.is_empty() {
+                return Err(CompileError("DISTINCT, FILTER and ORDER BY in an aggregate are not carried out yet".into()));
+            }
+            let argument = aggregate.arguments.first().map(compile).transpose()?;
             let text = text_of_aggregate(aggregate);
             meaning.push(format!("{text} of {:?} as {out_type}", argument.as_ref().map(Expression::data_type)));
             let accumulator = Accumulator::compile(aggregate.function, argument.as_ref().map(Expression::data_type), out_type)?;
@@ -390,14 +393,5 @@ impl Operator for Aggregate {
 
 /// An aggregate as SQL.
 fn text_of_aggregate(aggregate: &query::Aggregate) -> String {
-    let name = match aggregate.function {
-        AggregateFunction::Latest => "latest",
-        AggregateFunction::Earliest => "earliest",
-        AggregateFunction::Count => "count",
-        AggregateFunction::Sum => "sum",
-        AggregateFunction::Min => "min",
-        AggregateFunction::Max => "max",
-        AggregateFunction::Avg => "avg",
-    };
-    format!("{name}({})", aggregate.argument.as_ref().map_or("*".into(), text_of))
+    format!("{}({})", aggregate.function.name(), aggregate.arguments.first().map_or("*".into(), text_of))
 }

@@ -14,13 +14,16 @@ pub struct Batch {
     pub times: ScalarBuffer<i64>,
     /// `true` where the row is deleted; `None`: all are inserted. What a delete means is the edge's `Changes`.
     pub deletes: Option<BooleanArray>,
+    /// The record that each row came from, for rows that are told by it when they fail or are late: its batch among those
+    /// given to the step (upper 32 bits), and its row there. `None` above operators whose results have no single cause.
+    pub origins: Option<ScalarBuffer<u64>>,
 }
 
 impl Batch {
     /// A batch of inserts.
     pub fn inserts(rows: RecordBatch, times: ScalarBuffer<i64>) -> Self {
         debug_assert_eq!(rows.num_rows(), times.len());
-        Batch { rows, times, deletes: None }
+        Batch { rows, times, deletes: None, origins: None }
     }
 
     /// How many rows it has.
@@ -50,6 +53,7 @@ impl Batch {
             rows: self.rows.slice(start, length),
             times: self.times.slice(start, length),
             deletes: self.deletes.as_ref().map(|deletes| deletes.slice(start, length)),
+            origins: self.origins.as_ref().map(|origins| origins.slice(start, length)),
         }
     }
 
@@ -62,7 +66,9 @@ impl Batch {
             None => None,
         };
         let times = indices.iter().filter_map(|i| self.times.get(*i as usize)).copied().collect();
-        Ok(Batch { rows: rows_of(&self.rows.schema(), columns, indices.len())?, times, deletes })
+        let taken = |origins: &ScalarBuffer<u64>| indices.iter().filter_map(|i| origins.get(*i as usize)).copied().collect();
+        let origins = self.origins.as_ref().map(taken);
+        Ok(Batch { rows: rows_of(&self.rows.schema(), columns, indices.len())?, times, deletes, origins })
     }
 
     /// Positions of the rows that are not deleted.

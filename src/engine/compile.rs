@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::TableJoin;
 use crate::model::row::type_name;
-use crate::sql::query::{Changes, JoinKind, Node, On, Query};
+use crate::sql::query::{self, Changes, JoinKind, Node, On, Query};
 
 /// Nodes on top of one another at most; beyond it the tree could overflow the stack.
 const DEPTH: usize = 200;
@@ -133,7 +133,7 @@ impl Graph {
         if above.depth > DEPTH {
             return Err(CompileError(format!("more than {DEPTH} operators stand on top of one another")));
         }
-        if *node.changes() == Changes::Retract {
+        if node.changes() == Changes::Retract {
             return Err(CompileError("results that take back whole rows are not carried out yet".into()));
         }
         match node {
@@ -142,7 +142,7 @@ impl Graph {
                 let read = above.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column);
                 let feed = self.node(input, &above.single(wanted(input, read, std::iter::once(predicate))?))?;
                 let remember = !above.join && keeps_rows(input);
-                let filter = Filter::compile(predicate, input.schema(), input.changes(), remember)?;
+                let filter = Filter::compile(predicate, input.schema(), &input.changes(), remember)?;
                 Ok(self.place(filter, vec![feed], lag_ms(input)))
             }
             Node::Project { input, columns, schema, changes } => {
@@ -152,14 +152,22 @@ impl Graph {
             Node::LookupJoin { .. } => self.lookup_join(node, above),
             Node::IntervalJoin { .. } => self.interval_join(node, above),
             Node::TableJoin { .. } => self.table_join(node, above),
-            Node::Aggregate { input, group, aggregates, schema, changes } => {
+            Node::Aggregate { input, group, aggregates, window: None, schema, changes } => {
                 require_append(input, "an aggregate")?;
                 // Its own state comes from the changelog, so nothing below must be made again.
-                let read = group.iter().chain(aggregates.iter().filter_map(|aggregate| aggregate.argument.as_ref()));
+                let read = group.iter().chain(aggregates.iter().flat_map(query::Aggregate::expressions));
                 let above = above.single(wanted(input, std::iter::empty(), read)?);
                 let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, ..above })?;
                 Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
             }
+            Node::Rename { .. } => Err(not_yet("a sub-query")),
+            Node::Retract { .. } => Err(not_yet("rows that are taken back")),
+            Node::Rekey { .. } => Err(not_yet("another key")),
+            Node::Window { .. } | Node::Aggregate { window: Some(_), .. } => Err(not_yet("a window")),
+            Node::Unnest { .. } => Err(not_yet("UNNEST")),
+            Node::Union { .. } => Err(not_yet("UNION ALL")),
+            Node::Distinct { .. } => Err(not_yet("DISTINCT")),
+            Node::TopN { .. } => Err(not_yet("the first rows of a partition")),
         }
     }
 
@@ -175,7 +183,7 @@ impl Graph {
     }
 
     fn lookup_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
-        let Node::LookupJoin { stream, table, on, residual, kind, schema } = node else { return Err(not_a("lookup join")) };
+        let Node::LookupJoin { stream, table, on, residual, kind, schema, .. } = node else { return Err(not_a("lookup join")) };
         require_append(stream, "the stream of a join with a table")?;
         if has_aggregate(table) {
             return Err(CompileError(
@@ -198,6 +206,9 @@ impl Graph {
         let Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema } = node else {
             return Err(not_a("interval join"));
         };
+        if matches!(kind, JoinKind::Right | JoinKind::Full) {
+            return Err(not_yet("a join of streams that keeps the right side's rows"));
+        }
         require_append(left, "a join of streams")?;
         require_append(right, "a join of streams")?;
         let bounds = (*lower_ms, *upper_ms);
@@ -252,6 +263,10 @@ impl Graph {
     }
 }
 
+fn not_yet(what: &str) -> CompileError {
+    CompileError(format!("{what} is not carried out yet"))
+}
+
 fn not_a(what: &str) -> CompileError {
     CompileError(format!("the node is not a {what}"))
 }
@@ -298,17 +313,12 @@ fn require_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>, which
 
 /// How far the watermark of a node's results lies behind that of the inputs: rows without a partner are sent late.
 fn lag_ms(node: &Node) -> i64 {
-    match node {
-        Node::Scan { .. } => 0,
-        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Aggregate { input, .. } => lag_ms(input),
-        Node::LookupJoin { stream: left, table: right, .. } | Node::TableJoin { left, right, .. } => {
-            lag_ms(left).max(lag_ms(right))
-        }
-        Node::IntervalJoin { left, right, kind, upper_ms, .. } => {
-            let own = if *kind == JoinKind::Left { (*upper_ms).max(0) } else { 0 };
-            lag_ms(left).max(lag_ms(right)).saturating_add(own)
-        }
-    }
+    let below = node.inputs().into_iter().map(lag_ms).max().unwrap_or(0);
+    let own = match node {
+        Node::IntervalJoin { kind: JoinKind::Left, upper_ms, .. } => (*upper_ms).max(0),
+        _ => 0,
+    };
+    below.saturating_add(own)
 }
 
 /// Whether the node's rows come from an operator that keeps them all in memory.
@@ -316,17 +326,10 @@ fn keeps_rows(node: &Node) -> bool {
     match node {
         Node::Filter { input, .. } | Node::Project { input, .. } => keeps_rows(input),
         Node::Aggregate { .. } | Node::TableJoin { .. } => true,
-        Node::Scan { .. } | Node::LookupJoin { .. } | Node::IntervalJoin { .. } => false,
+        _ => false,
     }
 }
 
 fn has_aggregate(node: &Node) -> bool {
-    match node {
-        Node::Scan { .. } => false,
-        Node::Aggregate { .. } => true,
-        Node::Filter { input, .. } | Node::Project { input, .. } => has_aggregate(input),
-        Node::LookupJoin { stream: left, table: right, .. }
-        | Node::IntervalJoin { left, right, .. }
-        | Node::TableJoin { left, right, .. } => has_aggregate(left) || has_aggregate(right),
-    }
+    matches!(node, Node::Aggregate { .. }) || node.inputs().into_iter().any(has_aggregate)
 }

@@ -396,10 +396,7 @@ fn input_edge(query: &Query, at: usize, input: &Input) -> InputEdge {
 fn find_scan(node: &Node, wanted: usize) -> Option<&Node> {
     match node {
         Node::Scan { input, .. } => (*input == wanted).then_some(node),
-        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Aggregate { input, .. } => find_scan(input, wanted),
-        Node::LookupJoin { stream: left, table: right, .. }
-        | Node::IntervalJoin { left, right, .. }
-        | Node::TableJoin { left, right, .. } => find_scan(left, wanted).or_else(|| find_scan(right, wanted)),
+        _ => node.inputs().into_iter().find_map(|input| find_scan(input, wanted)),
     }
 }
 

@@ -98,7 +98,10 @@ impl Operator for Filter {
                     Some(deletes) => Some(BooleanArray::from(arrow::array::Array::to_data(&filter(deletes, &passed)?))),
                     None => None,
                 };
-                Some(Batch { rows: filter_record_batch(&batch.rows, &passed)?, times: times.collect(), deletes })
+                let origins = batch.origins.as_ref().map(|origins| {
+                    origins.iter().zip(passed.values()).filter(|(_, passed)| *passed).map(|(origin, _)| *origin).collect()
+                });
+                Some(Batch { rows: filter_record_batch(&batch.rows, &passed)?, times: times.collect(), deletes, origins })
             }
         })
     }

@@ -114,7 +114,7 @@ impl IntervalJoin {
         let left = results_ms.saturating_add(bounds.1.max(0));
         let right = results_ms.saturating_add(bounds.0.saturating_neg().max(0));
         match kind {
-            JoinKind::Inner => (left, right),
+            JoinKind::Inner | JoinKind::Right | JoinKind::Full => (left, right),
             // Whether a left row has found a partner already must be known too.
             JoinKind::Left => (left, right.max(left.saturating_sub(bounds.0))),
         }
@@ -301,10 +301,10 @@ impl Operator for IntervalJoin {
 
     fn describe(&self, inputs: Vec<Description>) -> Description {
         let name = match self.kind {
-            JoinKind::Inner => "interval join",
-            JoinKind::Left => "left interval join",
+            JoinKind::Inner => "interval join".to_string(),
+            kind => format!("{} interval join", kind.name()),
         };
-        Description::stateless(name, self.output.schema(), &Changes::Append, inputs)
+        Description::stateless(&name, self.output.schema(), &Changes::Append, inputs)
             .detail("on", format!("{} = {}", self.left.key.text(), self.right.key.text()))
             .detail("time", format!("right - left between {} ms and {} ms", self.bounds.0, self.bounds.1))
             .detail_if("where", self.residual.as_ref().map(Residual::text))

@@ -214,10 +214,10 @@ impl Operator for LookupJoin {
 
     fn describe(&self, inputs: Vec<Description>) -> Description {
         let name = match self.kind {
-            JoinKind::Inner => "lookup join",
-            JoinKind::Left => "left lookup join",
+            JoinKind::Inner => "lookup join".to_string(),
+            kind => format!("{} lookup join", kind.name()),
         };
-        Description::stateless(name, self.output.schema(), &Changes::Append, inputs)
+        Description::stateless(&name, self.output.schema(), &Changes::Append, inputs)
             .detail("on", format!("{} = {}", self.stream_key.text(), self.table_key.text()))
             .detail_if("where", self.residual.as_ref().map(Residual::text))
             .state(State {

@@ -36,7 +36,12 @@ pub trait Operator: Send {
         Vec::new()
     }
 
-    /// Rows that came after the watermark had passed them, so that results may be missing.
+    /// The rows that came after the watermark had passed them and went into no result, since the last call.
+    fn take_late(&mut self) -> Vec<Batch> {
+        Vec::new()
+    }
+
+    /// How many rows came after the watermark had passed them, so that results may be missing.
     fn late_rows(&self) -> u64 {
         0
     }

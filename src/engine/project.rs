@@ -63,7 +63,7 @@ impl Operator for Project {
             false => self.columns.iter().map(|column| column.evaluate(&batch.rows)).collect::<Result<_, _>>()?,
         };
         let rows = rows_of(&self.schema, columns, batch.len())?;
-        Ok(Some(Batch { rows, times: batch.times.clone(), deletes: batch.deletes.clone() }))
+        Ok(Some(Batch { rows, ..batch.clone() }))
     }
 
     fn is_pure(&self, _port: usize) -> bool {

@@ -206,7 +206,7 @@ impl TableJoin {
         columns.extend(right_rows.gather(&records.right, right_columns)?);
         let rows = self.output.rows(columns, records.times.len())?;
         let deletes = records.deletes.contains(&true).then(|| BooleanArray::from(records.deletes));
-        Ok(Some(Batch { rows, times: records.times.into(), deletes }))
+        Ok(Some(Batch { rows, times: records.times.into(), deletes, origins: None }))
     }
 
     /// Copies the wanted rows of a side together when most are not wanted any more.
@@ -253,11 +253,11 @@ impl Operator for TableJoin {
 
     fn describe(&self, inputs: Vec<Description>) -> Description {
         let name = match self.kind {
-            JoinKind::Inner => "table join",
-            JoinKind::Left => "left table join",
+            JoinKind::Inner => "table join".to_string(),
+            kind => format!("{} table join", kind.name()),
         };
         let on: Vec<String> = self.keys.iter().map(KeyEncoder::text).collect();
-        Description::stateless(name, self.output.schema(), &self.changes, inputs)
+        Description::stateless(&name, self.output.schema(), &self.changes, inputs)
             .detail("on", on.join(" = "))
             .detail_if("where", self.residual.as_ref().map(Residual::text))
             .state(State {

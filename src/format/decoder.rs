@@ -134,7 +134,12 @@ impl Decoder {
             Ok(batch) => {
                 let Rows { records, times, deletes } = rows;
                 let deletes = (!deletes.is_empty()).then(|| BooleanArray::from(deletes));
-                Decoded { batch: Batch { rows: batch, times: ScalarBuffer::from(times), deletes }, records, bad, missing }
+                Decoded {
+                    batch: Batch { rows: batch, times: ScalarBuffer::from(times), deletes, origins: None },
+                    records,
+                    bad,
+                    missing,
+                }
             }
             Err(error) => {
                 self.columns.iter_mut().for_each(|column| column.truncate(0));
@@ -148,7 +153,12 @@ impl Decoder {
 
     fn without_rows(&self, bad: Vec<Bad>, missing: Vec<i32>) -> Decoded {
         let rows = RecordBatch::new_empty(self.layout.row_type.clone());
-        Decoded { batch: Batch { rows, times: ScalarBuffer::from(Vec::new()), deletes: None }, records: Vec::new(), bad, missing }
+        Decoded {
+            batch: Batch { rows, times: ScalarBuffer::from(Vec::new()), deletes: None, origins: None },
+            records: Vec::new(),
+            bad,
+            missing,
+        }
     }
 
     fn take(&mut self, rows: usize) -> Result<RecordBatch, ArrowError> {

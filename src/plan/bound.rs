@@ -56,14 +56,9 @@ fn collect_joined(node: &Node, joined: bool, inputs: &mut BTreeSet<usize>) {
                 inputs.insert(*input);
             }
         }
-        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Aggregate { input, .. } => {
-            collect_joined(input, joined, inputs);
-        }
-        Node::LookupJoin { stream: left, table: right, .. }
-        | Node::IntervalJoin { left, right, .. }
-        | Node::TableJoin { left, right, .. } => {
-            collect_joined(left, true, inputs);
-            collect_joined(right, true, inputs);
+        _ => {
+            let joins = matches!(node, Node::LookupJoin { .. } | Node::IntervalJoin { .. } | Node::TableJoin { .. });
+            node.inputs().into_iter().for_each(|input| collect_joined(input, joined || joins, inputs));
         }
     }
 }

@@ -245,23 +245,14 @@ fn gather(sources: &[Batch], rows: &[(usize, usize)]) -> Result<Batch, ArrowErro
     if let ([only], Some(first), Some(last)) = (sources, rows.first(), rows.last())
         && last.1 - first.1 + 1 == rows.len()
     {
-        return Ok(slice(only, first.1, rows.len()));
+        return Ok(only.slice(first.1, rows.len()));
     }
     let batches: Vec<&RecordBatch> = sources.iter().map(|source| &source.rows).collect();
     let times: ScalarBuffer<i64> = rows.iter().map(|(source, row)| sources[*source].times[*row]).collect::<Vec<i64>>().into();
     let deletes = sources.iter().any(|source| source.deletes.is_some());
     let deletes =
         deletes.then(|| rows.iter().map(|(source, row)| Some(sources[*source].is_delete(*row))).collect::<BooleanArray>());
-    Ok(Batch { rows: interleave_record_batch(&batches, rows)?, times, deletes })
-}
-
-/// `count` rows of a batch from `start`, without copying.
-fn slice(batch: &Batch, start: usize, count: usize) -> Batch {
-    Batch {
-        rows: batch.rows.slice(start, count),
-        times: batch.times.slice(start, count),
-        deletes: batch.deletes.as_ref().map(|deletes| deletes.slice(start, count)),
-    }
+    Ok(Batch { rows: interleave_record_batch(&batches, rows)?, times, deletes, origins: None })
 }
 
 #[cfg(test)]

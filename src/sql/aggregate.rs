@@ -172,7 +172,7 @@ impl Grouping {
                     let column = self.add(&whole, whole.get_type(schema)?, may);
                     let counts_rows =
                         function == AggregateFunction::Count && matches!(&argument, Some(Expr::Literal(v, _)) if !v.is_null());
-                    self.aggregates.push(Aggregate { function, argument: argument.filter(|_| !counts_rows) });
+                    self.aggregates.push(Aggregate::plain(function, argument.into_iter().filter(|_| !counts_rows).collect()));
                     Ok(Transformed::new(Expr::Column(column), true, TreeNodeRecursion::Jump))
                 }
                 Expr::Column(column) => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use datafusion_expr::Expr;
 
-use super::query::{Aggregate, AggregateFunction, Changes, JoinKind, Node, On, Query};
+use super::query::{Aggregate, AsOf, Changes, Emit, Node, On, Order, Query, Windows};
 use super::show;
 use crate::model::product::Shape;
 use crate::model::row::{RowType, type_name};
@@ -42,40 +42,11 @@ impl Query {
                 )?;
                 writeln!(f, "{indent}  event time: {time}, disorder {} ms", input.disorder_ms)
             }
-            Node::Filter { input, predicate } => {
-                writeln!(f, "{indent}filter [{changes}]: {}", show::sql(predicate))?;
-                self.node(f, input, depth + 1)
-            }
-            Node::Project { input, columns, schema, .. } => {
-                let named = columns.iter().zip(schema.fields()).map(|(expr, field)| named(expr, field.name()));
-                writeln!(f, "{indent}project [{changes}]: {}", named.collect::<Vec<_>>().join(", "))?;
-                self.node(f, input, depth + 1)
-            }
-            Node::LookupJoin { stream, table, on, residual, kind, .. } => {
-                writeln!(f, "{indent}lookup join, {} [{changes}]: {}", kind_name(*kind), condition(on, residual.as_ref()))?;
-                self.node(f, stream, depth + 1)?;
-                self.node(f, table, depth + 1)
-            }
-            Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, .. } => {
-                let kind = kind_name(*kind);
-                let condition = condition(on, residual.as_ref());
-                writeln!(
-                    f,
-                    "{indent}interval join, {kind} [{changes}]: {condition}, {lower_ms} ms <= right - left <= {upper_ms} ms"
-                )?;
-                self.node(f, left, depth + 1)?;
-                self.node(f, right, depth + 1)
-            }
-            Node::TableJoin { left, right, on, residual, kind, .. } => {
-                writeln!(f, "{indent}table join, {} [{changes}]: {}", kind_name(*kind), condition(on, residual.as_ref()))?;
-                self.node(f, left, depth + 1)?;
-                self.node(f, right, depth + 1)
-            }
-            Node::Aggregate { input, group, aggregates, .. } => {
-                let aggregates: Vec<String> = aggregates.iter().map(aggregate).collect();
-                let group: Vec<String> = group.iter().map(show::sql).collect();
-                writeln!(f, "{indent}aggregate [{changes}]: {} by {}", aggregates.join(", "), group.join(", "))?;
-                self.node(f, input, depth + 1)
+            _ => {
+                let (operator, details) = (operator(node), details(node));
+                let colon = if details.is_empty() { "" } else { ": " };
+                writeln!(f, "{indent}{operator} [{changes}]{colon}{details}")?;
+                node.inputs().into_iter().try_for_each(|input| self.node(f, input, depth + 1))
             }
         }
     }
@@ -109,10 +80,74 @@ fn named(expr: &Expr, name: &str) -> String {
     }
 }
 
-fn kind_name(kind: JoinKind) -> &'static str {
-    match kind {
-        JoinKind::Inner => "inner",
-        JoinKind::Left => "left",
+fn operator(node: &Node) -> String {
+    match node {
+        Node::Scan { .. } => "scan".into(),
+        Node::Filter { .. } => "filter".into(),
+        Node::Project { .. } => "project".into(),
+        Node::Rename { .. } => "sub-query".into(),
+        Node::Retract { .. } => "retract".into(),
+        Node::Rekey { .. } => "rekey".into(),
+        Node::Window { .. } => "window".into(),
+        Node::Unnest { .. } => "unnest".into(),
+        Node::Union { .. } => "union".into(),
+        Node::Distinct { .. } => "distinct".into(),
+        Node::TopN { .. } => "top n".into(),
+        Node::LookupJoin { kind, as_of: AsOf::EventTime, .. } => format!("lookup join, {}", kind.name()),
+        Node::LookupJoin { kind, as_of: AsOf::Arrival, .. } => format!("lookup join by arrival, {}", kind.name()),
+        Node::IntervalJoin { kind, .. } => format!("interval join, {}", kind.name()),
+        Node::TableJoin { kind, .. } => format!("table join, {}", kind.name()),
+        Node::Aggregate { .. } => "aggregate".into(),
+    }
+}
+
+fn details(node: &Node) -> String {
+    let list = |texts: Vec<String>| texts.join(", ");
+    match node {
+        Node::Scan { .. } | Node::Retract { .. } | Node::Rekey { .. } | Node::Union { .. } | Node::Distinct { .. } => {
+            String::new()
+        }
+        Node::Filter { predicate, .. } => show::sql(predicate),
+        Node::Project { columns, schema, .. } => {
+            list(columns.iter().zip(schema.fields()).map(|(expr, field)| named(expr, field.name())).collect())
+        }
+        Node::Rename { schema, .. } => schema.iter().find_map(|(alias, _)| alias).map(ToString::to_string).unwrap_or_default(),
+        Node::Window { windows, .. } => window(windows),
+        Node::Unnest { list, outer, ordinality, .. } => {
+            let outer = if *outer { ", empty ones too" } else { "" };
+            format!("{}{outer}{}", show::sql(list), if *ordinality { ", with ordinality" } else { "" })
+        }
+        Node::TopN { partition, order, limit, .. } => {
+            let (partition, order) = (list(partition.iter().map(show::sql).collect()), list(order.iter().map(ordered).collect()));
+            format!("{limit} by {order} of each {partition}")
+        }
+        Node::LookupJoin { on, residual, .. } | Node::TableJoin { on, residual, .. } => condition(on, residual.as_ref()),
+        Node::IntervalJoin { on, lower_ms, upper_ms, residual, .. } => {
+            let condition = condition(on, residual.as_ref());
+            format!("{condition}, {lower_ms} ms <= right - left <= {upper_ms} ms")
+        }
+        Node::Aggregate { group, aggregates, window, .. } => {
+            let aggregates = list(aggregates.iter().map(aggregate).collect());
+            let closes = window.as_ref().map(|window| match window.emit {
+                Emit::Final => format!(", when the window closes, grace {} ms", window.grace_ms),
+                Emit::Changes => format!(", at each change, grace {} ms", window.grace_ms),
+            });
+            format!("{aggregates} by {}{}", list(group.iter().map(show::sql).collect()), closes.unwrap_or_default())
+        }
+    }
+}
+
+fn window(windows: &Windows) -> String {
+    match windows {
+        Windows::Tumble { size_ms, offset_ms } => format!("tumble {size_ms} ms, offset {offset_ms} ms"),
+        Windows::Hop { size_ms, step_ms, offset_ms } => format!("hop {size_ms} ms every {step_ms} ms, offset {offset_ms} ms"),
+        Windows::Cumulate { size_ms, step_ms, offset_ms } => {
+            format!("cumulate {step_ms} ms up to {size_ms} ms, offset {offset_ms} ms")
+        }
+        Windows::Session { gap_ms, grace_ms, partition } => {
+            let partition = partition.iter().map(show::sql).collect::<Vec<_>>().join(", ");
+            format!("session gap {gap_ms} ms, grace {grace_ms} ms, of each {partition}")
+        }
     }
 }
 
@@ -122,18 +157,30 @@ fn condition(on: &[On], residual: Option<&Expr>) -> String {
     equal.chain(residual).collect::<Vec<_>>().join(" AND ")
 }
 
-fn aggregate(aggregate: &Aggregate) -> String {
-    let name = match aggregate.function {
-        AggregateFunction::Latest => "latest",
-        AggregateFunction::Earliest => "earliest",
-        AggregateFunction::Count => "count",
-        AggregateFunction::Sum => "sum",
-        AggregateFunction::Min => "min",
-        AggregateFunction::Max => "max",
-        AggregateFunction::Avg => "avg",
+fn ordered(order: &Order) -> String {
+    let direction = if order.descending { " DESC" } else { "" };
+    let nulls = if order.nulls_first == order.descending {
+        ""
+    } else if order.nulls_first {
+        " NULLS FIRST"
+    } else {
+        " NULLS LAST"
     };
-    match &aggregate.argument {
-        Some(argument) => format!("{name}({})", show::sql(argument)),
-        None => format!("{name}(*)"),
-    }
+    format!("{}{direction}{nulls}", show::sql(&order.expr))
+}
+
+/// An aggregate as SQL.
+fn aggregate(aggregate: &Aggregate) -> String {
+    let list = |texts: Vec<String>| texts.join(", ");
+    let arguments = match aggregate.arguments.as_slice() {
+        [] => "*".into(),
+        arguments => list(arguments.iter().map(show::sql).collect()),
+    };
+    let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+    let order = match aggregate.order.as_slice() {
+        [] => String::new(),
+        order => format!(" ORDER BY {}", list(order.iter().map(ordered).collect())),
+    };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER (WHERE {})", show::sql(filter))).unwrap_or_default();
+    format!("{}({distinct}{arguments}{order}){filter}", aggregate.function.name())
 }

@@ -11,7 +11,7 @@ use super::expr::{Bound, conjunction};
 use super::forms::Aggregates;
 use super::from::{Side, event_time};
 use super::names::Scope;
-use super::query::{Changes, JoinKind, Node, On};
+use super::query::{AsOf, Changes, JoinKind, Node, On};
 use super::relations::schema_of;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::{ROWTIME, type_name};
@@ -189,7 +189,7 @@ pub(crate) fn join(
     schema: &DFSchema,
     same: &mut Vec<(Column, Column)>,
 ) -> Option<Side> {
-    let stream = |side: &Side| *side.node.changes() == Changes::Append;
+    let stream = |side: &Side| side.node.changes() == Changes::Append;
     match (stream(&request.left), stream(&request.right)) {
         (true, true) => {
             if request.as_of.is_some() {
@@ -340,7 +340,7 @@ fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {
     let schema = schema_of_join(&stream.node, &table.node, kind);
     let time = stream.time;
     let (stream, table) = (Box::new(stream.node), Box::new(table.node));
-    let node = Node::LookupJoin { stream, table, on, residual: conjunction(residual), kind, schema };
+    let node = Node::LookupJoin { stream, table, on, residual: conjunction(residual), kind, as_of: AsOf::EventTime, schema };
     Some(Side { node, time, key_of: None })
 }
 

@@ -20,29 +20,12 @@ pub(crate) fn prune(root: Node, inputs: &[relations::Input]) -> (Node, Vec<Input
 
 /// Adds all columns that a node's expressions, and those below it, name.
 fn columns_of(node: &Node, read: &mut HashSet<Column>) {
-    let mut add = |expr: &Expr| read.extend(expr.column_refs().into_iter().cloned());
-    match node {
-        Node::Scan { .. } => {}
-        Node::Filter { input, predicate } => {
-            add(predicate);
-            columns_of(input, read);
-        }
-        Node::Project { input, columns, .. } => {
-            columns.iter().for_each(add);
-            columns_of(input, read);
-        }
-        Node::LookupJoin { stream: left, table: right, on, residual, .. }
-        | Node::IntervalJoin { left, right, on, residual, .. }
-        | Node::TableJoin { left, right, on, residual, .. } => {
-            on.iter().flat_map(|on| [&on.left, &on.right]).chain(residual).for_each(add);
-            columns_of(left, read);
-            columns_of(right, read);
-        }
-        Node::Aggregate { input, group, aggregates, .. } => {
-            group.iter().chain(aggregates.iter().filter_map(|a| a.argument.as_ref())).for_each(add);
-            columns_of(input, read);
-        }
+    read.extend(node.expressions().into_iter().flat_map(Expr::column_refs).cloned());
+    // What has all columns of its input, reads them all.
+    if matches!(node, Node::Distinct { .. } | Node::Rekey { .. } | Node::Union { .. }) {
+        read.extend(node.inputs().into_iter().flat_map(|input| input.schema().columns()));
     }
+    node.inputs().into_iter().for_each(|input| columns_of(input, read));
 }
 
 fn narrowed(input: &relations::Input, read: &HashSet<Column>) -> Input {
@@ -64,7 +47,7 @@ fn narrowed(input: &relations::Input, read: &HashSet<Column>) -> Input {
     }
 }
 
-/// The same operators over narrower scans. Only scans and joins change their columns.
+/// The same operators over narrower scans. Only scans, and what passes their columns on, change theirs.
 fn rebuilt(node: Node, inputs: &[Input]) -> Node {
     let again = |node: Box<Node>| Box::new(rebuilt(*node, inputs));
     match node {
@@ -82,32 +65,70 @@ fn rebuilt(node: Node, inputs: &[Input]) -> Node {
         }
         Node::Filter { input, predicate } => Node::Filter { input: again(input), predicate },
         Node::Project { input, columns, schema, changes } => Node::Project { input: again(input), columns, schema, changes },
-        Node::Aggregate { input, group, aggregates, schema, changes } => {
-            Node::Aggregate { input: again(input), group, aggregates, schema, changes }
+        Node::Rename { input, schema } => Node::Rename { input: again(input), schema },
+        Node::Retract { input } => Node::Retract { input: again(input) },
+        Node::Rekey { input, key } => Node::Rekey { input: again(input), key },
+        Node::Distinct { input, changes } => Node::Distinct { input: again(input), changes },
+        Node::Union { inputs: of, schema, changes } => {
+            Node::Union { inputs: of.into_iter().map(|input| rebuilt(input, inputs)).collect(), schema, changes }
         }
-        Node::LookupJoin { stream, table, on, residual, kind, schema } => {
+        Node::Window { input, windows, schema } => {
+            let (schema, input) = passed_on(&schema, *input, inputs);
+            Node::Window { input, windows, schema }
+        }
+        Node::Unnest { input, list, outer, ordinality, schema } => {
+            let (schema, input) = passed_on(&schema, *input, inputs);
+            Node::Unnest { input, list, outer, ordinality, schema }
+        }
+        Node::TopN { input, partition, order, limit, numbered, schema: whole, changes } => {
+            let (schema, input) = passed_on(&whole, *input, inputs);
+            let changes = moved(changes, &whole, &schema);
+            Node::TopN { input, partition, order, limit, numbered, schema, changes }
+        }
+        Node::Aggregate { input, group, aggregates, window, schema, changes } => {
+            Node::Aggregate { input: again(input), group, aggregates, window, schema, changes }
+        }
+        Node::LookupJoin { stream, table, on, residual, kind, as_of, schema } => {
             let (stream, table) = (again(stream), again(table));
             let schema = joined(&schema, &stream, &table);
-            Node::LookupJoin { stream, table, on, residual, kind, schema }
+            Node::LookupJoin { stream, table, on, residual, kind, as_of, schema }
         }
         Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema } => {
             let (left, right) = (again(left), again(right));
             let schema = joined(&schema, &left, &right);
             Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema }
         }
-        Node::TableJoin { left, right, on, residual, kind, schema, .. } => {
+        Node::TableJoin { left, right, on, residual, kind, schema: whole, changes } => {
             let (left, right) = (again(left), again(right));
-            let schema = joined(&schema, &left, &right);
-            // The left side's columns come first, so its key stands where it stood.
-            let changes = left.changes().clone();
+            let schema = joined(&whole, &left, &right);
+            let changes = moved(changes, &whole, &schema);
             Node::TableJoin { left, right, on, residual, kind, schema, changes }
         }
     }
 }
 
+/// An operator's input, narrowed, and the operator's columns without those that the input lost.
+fn passed_on(schema: &DFSchema, input: Node, inputs: &[Input]) -> (Arc<DFSchema>, Box<Node>) {
+    let before = input.schema().clone();
+    let input = Box::new(rebuilt(input, inputs));
+    let kept = |column: &Column| !before.has_column(column) || input.schema().has_column(column);
+    (without(schema, kept), input)
+}
+
 /// The columns of a join's output that its sides still have, as nullable as they were.
 fn joined(schema: &DFSchema, left: &Node, right: &Node) -> Arc<DFSchema> {
-    let kept = |column: &Column| left.schema().has_column(column) || right.schema().has_column(column);
+    without(schema, |column| left.schema().has_column(column) || right.schema().has_column(column))
+}
+
+fn without(schema: &DFSchema, kept: impl Fn(&Column) -> bool) -> Arc<DFSchema> {
     let columns = schema.iter().filter(|(q, f)| kept(&Column::new(q.map(|q| (*q).clone()), f.name().clone())));
     Arc::new(schema_of(columns.map(|(q, f)| (q.cloned(), f.clone())).collect()))
+}
+
+/// The key's columns, which are never left out, where they stand now.
+fn moved(changes: Changes, before: &DFSchema, after: &DFSchema) -> Changes {
+    let Changes::Upsert(key) = changes else { return changes };
+    let columns = before.columns();
+    let position = |at: usize| after.maybe_index_of_column(columns.get(at)?);
+    Changes::Upsert(key.into_iter().filter_map(position).collect())
 }

@@ -52,7 +52,7 @@ pub(crate) fn check(selected: &Selected, target: &Target<'_>, scope: &mut Scope<
             format!("GROUP BY {names}, and write latest(x) for the other columns, or declare `shape: stream`"),
         )),
         (Shape::Table, Changes::Upsert(own)) => {
-            other_key(own, &key, selected, target).map(|(message, help)| error(message, help))
+            other_key(&own, &key, selected, target).map(|(message, help)| error(message, help))
         }
         (Shape::Table, Changes::Retract) => None,
     };

@@ -310,7 +310,7 @@ fn aggregated(
     scope: &mut Scope<'_>,
 ) -> Option<(Rows, Vec<Column>)> {
     let Rows { node, schema, facts } = rows;
-    if *node.changes() != Changes::Append {
+    if node.changes() != Changes::Append {
         let place = items.iter().find(|i| holds_aggregate(&i.expr)).map(|i| i.place.clone());
         let place = place.unwrap_or_else(|| scope.text.place_of_word(&["GROUP", "HAVING"]));
         let message =
@@ -339,6 +339,7 @@ fn aggregated(
         input: Box::new(node),
         group,
         aggregates,
+        window: None,
         schema: Arc::new(output.clone()),
         changes: Changes::Upsert(positions),
     };

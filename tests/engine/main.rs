@@ -16,7 +16,7 @@ use datafusion_expr::{Expr, col, lit};
 use mesh::engine::{BadRow, Batch, Dataflow, Rebuild, RowError};
 use mesh::model::product::Shape;
 use mesh::model::row::rowtime_type;
-use mesh::sql::query::{Aggregate, AggregateFunction, Changes, Input, JoinKind, Node, On, Query};
+use mesh::sql::query::{Aggregate, AggregateFunction, AsOf, Changes, Input, JoinKind, Node, On, Query};
 use proptest::prelude::*;
 
 /// How far rows of an input may be out of order.
@@ -125,7 +125,7 @@ fn project(node: Node, columns: &[(&str, Expr, DataType)], changes: Changes) -> 
 
 fn query(inputs: Vec<Input>, root: Node) -> Query {
     let fields: Vec<Field> = root.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
-    let key = if let Changes::Upsert(key) = root.changes() { key.clone() } else { Vec::new() };
+    let key = if let Changes::Upsert(key) = root.changes() { key } else { Vec::new() };
     Query { inputs, root, row_type: Arc::new(Schema::new(fields)), key, uses: Vec::new() }
 }
 
@@ -139,7 +139,15 @@ fn lookup_query(kind: JoinKind, residual: bool) -> Query {
     let (s, t) = (scan(0, &inputs[0]), scan(1, &inputs[1]));
     let schema = joined(&s, &t);
     let residual = residual.then(|| col("s.n").lt_eq(col("t.n")));
-    let join = Node::LookupJoin { stream: Box::new(s), table: Box::new(t), on: on("s.k", "t.k"), residual, kind, schema };
+    let join = Node::LookupJoin {
+        stream: Box::new(s),
+        table: Box::new(t),
+        on: on("s.k", "t.k"),
+        residual,
+        kind,
+        as_of: AsOf::EventTime,
+        schema,
+    };
     let columns = [
         ("k", col("s.k"), DataType::Utf8),
         ("n", col("s.n"), DataType::Int64),
@@ -186,7 +194,7 @@ fn interval_query(bounds: (i64, i64), kind: JoinKind, residual: bool) -> Query {
 
 fn table_join_node(left: Node, right: Node, kind: JoinKind, residual: Option<Expr>, keys: (&str, &str)) -> Node {
     let schema = joined(&left, &right);
-    let changes = left.changes().clone();
+    let changes = left.changes();
     Node::TableJoin { left: Box::new(left), right: Box::new(right), on: on(keys.0, keys.1), residual, kind, schema, changes }
 }
 
@@ -224,8 +232,11 @@ fn aggregate_node(input: Node, group: Vec<Expr>, aggregates: Vec<(AggregateFunct
     let fields = fields.chain(aggregates.iter().enumerate().map(|(i, (_, _, t))| (format!("a{i}"), t.clone())));
     let schema = schema(fields.map(|(name, t)| (None, Field::new(name, t, true))).collect());
     let changes = Changes::Upsert((0..group.len()).collect());
-    let aggregates = aggregates.into_iter().map(|(function, argument, _)| Aggregate { function, argument }).collect();
-    Node::Aggregate { input: Box::new(input), group, aggregates, schema, changes }
+    let aggregates = aggregates
+        .into_iter()
+        .map(|(function, argument, _)| Aggregate::plain(function, argument.into_iter().collect()))
+        .collect();
+    Node::Aggregate { input: Box::new(input), group, aggregates, window: None, schema, changes }
 }
 
 fn all_aggregates(prefix: &str) -> Vec<(AggregateFunction, Option<Expr>, DataType)> {
@@ -279,6 +290,7 @@ fn whole_query(having: bool) -> Query {
             on: on(keys.0, keys.1),
             residual: None,
             kind,
+            as_of: AsOf::EventTime,
             schema,
         }
     };
@@ -500,8 +512,8 @@ fn slow_tables(arrivals: &[(Arrival, i64)], kind: JoinKind, residual: bool) -> B
         let partner = right.get(key).filter(|b| key[0] != Value::Null && (!residual || at_most(&a[1], &b[1])));
         match (partner, kind) {
             (Some(b), _) => out.insert(key.clone(), [a.as_slice(), &b[1..]].concat()),
-            (None, JoinKind::Left) => out.insert(key.clone(), [a.as_slice(), &[null(), null()]].concat()),
             (None, JoinKind::Inner) => None,
+            (None, _) => out.insert(key.clone(), [a.as_slice(), &[null(), null()]].concat()),
         };
     }
     out
@@ -800,6 +812,7 @@ fn divided() -> Query {
         on: on("s.k", "t.k"),
         residual: None,
         kind: JoinKind::Inner,
+        as_of: AsOf::EventTime,
         schema,
     };
     let columns = [("k", col("s.k"), DataType::Utf8), ("q", col("t.n") / col("s.n"), DataType::Int64)];
@@ -964,7 +977,15 @@ fn what_has_no_dataflow_is_refused() {
     let stream = scan(0, &inputs[0]);
     let schema = joined(&stream, &table);
     let (kind, residual) = (JoinKind::Inner, None);
-    let join = Node::LookupJoin { stream: Box::new(stream), table: Box::new(table), on: on("s.k", "g0"), residual, kind, schema };
+    let join = Node::LookupJoin {
+        stream: Box::new(stream),
+        table: Box::new(table),
+        on: on("s.k", "g0"),
+        residual,
+        kind,
+        as_of: AsOf::EventTime,
+        schema,
+    };
     insta::assert_snapshot!(refused(&query(inputs, join)), @"a stream can't be joined with an aggregate in the same query, since its older results are not kept; make the aggregate a product of its own");
 }
 
