@@ -52,6 +52,8 @@ pub(crate) enum Feed {
 pub(crate) struct Entry {
     pub(crate) target: Target,
     pub(crate) rebuild: Rebuild,
+    /// Whether an operator above tells late rows by the records that they came from.
+    pub(crate) origins: bool,
     pub(crate) read: bool,
 }
 
@@ -63,6 +65,8 @@ struct Above {
     depth: usize,
     /// Which of the node's rows must be made again after a restart.
     rebuild: Rebuild,
+    /// An operator above tells late rows by the records that they came from.
+    origins: bool,
     /// For each column of the node's output whether anybody reads it.
     wanted: Vec<bool>,
 }
@@ -75,7 +79,7 @@ impl Above {
 
     /// For one of the inputs of a join.
     fn joined(&self, rebuild: Rebuild, wanted: Vec<bool>) -> Self {
-        Above { join: true, depth: self.depth + 1, rebuild, wanted }
+        Above { join: true, depth: self.depth + 1, rebuild, origins: self.origins, wanted }
     }
 }
 
@@ -122,10 +126,11 @@ fn wanted_of_join(
 
 impl Graph {
     pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
-        let unread = Entry { target: None, rebuild: Rebuild::Nothing, read: false };
+        let unread = Entry { target: None, rebuild: Rebuild::Nothing, origins: false, read: false };
         let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
         let wanted = vec![true; query.root.schema().fields().len()];
-        graph.root = graph.node(&query.root, &Above { join: false, depth: 0, rebuild: Rebuild::Nothing, wanted })?;
+        let above = Above { join: false, depth: 0, rebuild: Rebuild::Nothing, origins: false, wanted };
+        graph.root = graph.node(&query.root, &above)?;
         Ok(graph)
     }
 
@@ -174,7 +179,7 @@ impl Graph {
     fn scan(&mut self, input: usize, above: &Above) -> Result<Feed, CompileError> {
         match self.entries.get_mut(input) {
             Some(entry) if !entry.read => {
-                *entry = Entry { target: None, rebuild: above.rebuild, read: true };
+                *entry = Entry { target: None, rebuild: above.rebuild, origins: above.origins, read: true };
                 Ok(Feed::Input(input))
             }
             Some(_) => Err(CompileError(format!("input {input} is scanned twice"))),

@@ -9,6 +9,7 @@ use super::compile::{Feed, Graph, Target};
 use super::describe::Description;
 use super::error::{CompileError, Failure, RowError, StateError};
 use super::expression::{nullable, nullable_fields, on_own_stack};
+use super::late::{self, LateRow};
 use super::operator::{Operator, WriteState};
 use crate::model::row::type_name;
 use crate::sql::query::{Changes, Input, Node, Query};
@@ -41,6 +42,7 @@ pub struct Dataflow {
     output: SchemaRef,
     bad_row: BadRow,
     bad_rows: Vec<RowError>,
+    late: Vec<LateRow>,
     results: Vec<Batch>,
     /// While true, results go nowhere and operators with a changelog hear nothing.
     quiet: bool,
@@ -84,6 +86,7 @@ impl Dataflow {
             output: nullable_fields(&query.row_type),
             bad_row: BadRow::Stop,
             bad_rows: Vec::new(),
+            late: Vec::new(),
             results: Vec::new(),
             quiet: false,
             restored: false,
@@ -118,16 +121,25 @@ impl Dataflow {
         std::mem::take(&mut self.bad_rows)
     }
 
+    /// The rows that came after the watermark had passed them and went into no result, since the last call. They are kept
+    /// until then; their places are those of the step that they came in.
+    pub fn take_late_rows(&mut self) -> Vec<LateRow> {
+        std::mem::take(&mut self.late)
+    }
+
     /// Takes batches, each with its input, in the order of their rows' arrival, and returns their results. After it no row
     /// with an event time below `watermark` is expected.
     pub fn step(&mut self, batches: Vec<(usize, Batch)>, watermark: i64) -> Result<Vec<Batch>, RowError> {
         self.settle()?;
+        let inputs: Vec<usize> = batches.iter().map(|(input, _)| *input).collect();
         self.arrive(batches)?;
         for slot in 0..self.graph.slots.len() {
             let watermark = watermark.saturating_sub(self.lag_ms(slot));
             let batches = self.ask(slot, |operator| operator.advance(watermark))?;
             self.pass_on(slot, batches)?;
         }
+        let late = self.graph.slots.iter_mut().flat_map(|slot| slot.operator.take_late());
+        self.late.extend(late.flat_map(|batch| late::late_rows(&batch, &inputs).collect::<Vec<_>>()));
         std::mem::take(&mut self.results).into_iter().map(|batch| self.named(batch)).collect()
     }
 
@@ -140,6 +152,8 @@ impl Dataflow {
         self.quiet = false;
         self.replayed = Some(self.replayed.map_or(watermark, |before| before.max(watermark)));
         self.replayed_late += self.late_of_operators() - late;
+        // They were told before.
+        self.graph.slots.iter_mut().for_each(|slot| drop(slot.operator.take_late()));
         replayed
     }
 
@@ -179,6 +193,7 @@ impl Dataflow {
         });
         self.quiet = false;
         self.results.clear();
+        self.graph.slots.iter_mut().for_each(|slot| drop(slot.operator.take_late()));
         settled
     }
 
@@ -273,8 +288,8 @@ impl Dataflow {
     fn arrive(&mut self, batches: Vec<(usize, Batch)>) -> Result<(), RowError> {
         for (at, (input, batch)) in batches.into_iter().enumerate() {
             let Some(entry) = self.graph.entries.get(input).filter(|entry| entry.read && !batch.is_empty()) else { continue };
-            let target = entry.target;
-            let scanned = self.inputs.get(input).map(|edge| scan(edge, batch));
+            let (target, origins) = (entry.target, entry.origins.then_some(at));
+            let scanned = self.inputs.get(input).map(|edge| scan(edge, batch, origins));
             match scanned {
                 Some(Ok(batch)) => self.deliver(target, batch, Some(Origin { input, batch: at, row: 0 }))?,
                 Some(Err(failure)) => return Err(row_error(failure, None)),
@@ -373,15 +388,16 @@ fn row_error(failure: Failure, origin: Option<Origin>) -> RowError {
     }
 }
 
-/// The input's rows with `rowtime`.
-fn scan(edge: &InputEdge, batch: Batch) -> Result<Batch, Failure> {
+/// The input's rows with `rowtime`; with their origins, if the batch's place among those given to the step is asked for.
+fn scan(edge: &InputEdge, batch: Batch, at: Option<usize>) -> Result<Batch, Failure> {
     let mut columns = batch.rows.columns().to_vec();
     let rowtime = edge.scanned.fields().last().filter(|_| columns.len() < edge.scanned.fields().len());
     if let Some(DataType::Timestamp(_, zone)) = rowtime.map(|field| field.data_type()) {
         let times = TimestampMillisecondArray::new(batch.times.clone(), None);
         columns.push(Arc::new(times.with_timezone_opt(zone.clone())));
     }
-    Ok(Batch { rows: rows_of(&edge.scanned, columns, batch.times.len())?, ..batch })
+    let origins = at.map(|at| (0..batch.len()).map(|row| late::origin(at, row)).collect());
+    Ok(Batch { rows: rows_of(&edge.scanned, columns, batch.times.len())?, origins, ..batch })
 }
 
 fn input_edge(query: &Query, at: usize, input: &Input) -> InputEdge {
