@@ -24,6 +24,7 @@ mod arena;
 mod compile;
 mod expression;
 mod filter;
+mod groups;
 mod interval_join;
 mod key;
 mod late;
