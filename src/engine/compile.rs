@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::TableJoin;
 use crate::model::row::type_name;
-use crate::sql::query::{self, Changes, JoinKind, Node, On, Query};
+use crate::sql::query::{self, Changes, Node, On, Query};
 
 /// Nodes on top of one another at most; beyond it the tree could overflow the stack.
 const DEPTH: usize = 200;
@@ -188,7 +188,9 @@ impl Graph {
     }
 
     fn lookup_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
-        let Node::LookupJoin { stream, table, on, residual, kind, schema, .. } = node else { return Err(not_a("lookup join")) };
+        let Node::LookupJoin { stream, table, on, residual, kind, as_of, schema } = node else {
+            return Err(not_a("lookup join"));
+        };
         require_append(stream, "the stream of a join with a table")?;
         if has_aggregate(table) {
             return Err(CompileError(
@@ -203,7 +205,7 @@ impl Graph {
         let right = self.node(table, &above.joined(Rebuild::Whole, right))?;
         let keys = keys(on, stream.schema(), table.schema())?;
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
-        let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), *kind, (schema, &above.wanted))?;
+        let join = LookupJoin::compile(keys, table.schema(), residual.as_ref(), (*kind, *as_of), (schema, &above.wanted))?;
         Ok(self.place(join, vec![left, right], lag_ms(stream).max(lag_ms(table))))
     }
 
@@ -211,9 +213,6 @@ impl Graph {
         let Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual, kind, schema } = node else {
             return Err(not_a("interval join"));
         };
-        if matches!(kind, JoinKind::Right | JoinKind::Full) {
-            return Err(not_yet("a join of streams that keeps the right side's rows"));
-        }
         require_append(left, "a join of streams")?;
         require_append(right, "a join of streams")?;
         let bounds = (*lower_ms, *upper_ms);
@@ -228,8 +227,11 @@ impl Graph {
             Rebuild::Window { ms } => again(ms),
         };
         let (left_wanted, right_wanted) = wanted_of_join((left, right), above, on, residual.as_ref(), schema)?;
-        let left_feed = self.node(left, &above.joined(left_rebuild, left_wanted))?;
-        let right_feed = self.node(right, &above.joined(right_rebuild, right_wanted))?;
+        // Rows that come too late are told by the records that they came from.
+        let above_left = Above { origins: true, ..above.joined(left_rebuild, left_wanted) };
+        let above_right = Above { origins: true, ..above.joined(right_rebuild, right_wanted) };
+        let left_feed = self.node(left, &above_left)?;
+        let right_feed = self.node(right, &above_right)?;
         let keys = keys(on, left.schema(), right.schema())?;
         let keys = (KeyEncoder::for_lookup(keys.0)?, KeyEncoder::for_lookup(keys.1)?);
         let inputs = (left.schema().as_ref(), right.schema().as_ref());
@@ -320,7 +322,7 @@ fn require_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>, which
 fn lag_ms(node: &Node) -> i64 {
     let below = node.inputs().into_iter().map(lag_ms).max().unwrap_or(0);
     let own = match node {
-        Node::IntervalJoin { kind: JoinKind::Left, upper_ms, .. } => (*upper_ms).max(0),
+        Node::IntervalJoin { kind, lower_ms, upper_ms, .. } => IntervalJoin::lag_ms((*lower_ms, *upper_ms), *kind),
         _ => 0,
     };
     below.saturating_add(own)

@@ -3,9 +3,11 @@
 //! Both sides are kept by key and time for as long as a row that is not late can find them. A row that arrives meets the
 //! kept rows of the other side, so each pair is found once, when its later row arrives. Pairs are only numbers until the
 //! step ends: then the rest of the condition is evaluated over all of them, and the results are made in event-time order.
-//! A left row without a partner is sent when the watermark has passed its last chance.
+//! A row without a partner is sent, where its side is wanted whole, when the watermark has passed its last chance: a left
+//! row at T can find one up to T + upper, a right one up to T - lower. Of the other side's rows it is told as late if it
+//! came after that and found nobody.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
@@ -21,6 +23,7 @@ use super::pairs::{Output, Residual, Rows};
 use crate::sql::query::{Changes, JoinKind};
 
 const LEFT: usize = 0;
+const RIGHT: usize = 1;
 
 /// Rows per batch of results.
 const BATCH_ROWS: usize = 1024;
@@ -42,10 +45,10 @@ pub(crate) struct IntervalJoin {
     candidates: Vec<Pair>,
     /// Pairs of this step that are results.
     results: Vec<Pair>,
-    /// Left rows that have no partner yet, when they are wanted: time and number.
-    unmatched: BTreeSet<(i64, RowId)>,
     watermark: i64,
     late: u64,
+    /// Rows of this step, by port and number, that came after their last chance and are not sent without a partner.
+    too_late: BTreeMap<(usize, RowId), Batch>,
     failures: Vec<Failure>,
 }
 
@@ -61,6 +64,8 @@ struct Side {
     lasts_ms: i64,
     /// Rows older than this are gone.
     horizon: i64,
+    /// Rows that have no partner yet, where they are sent without one: time and number.
+    unmatched: Option<BTreeSet<(i64, RowId)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +79,16 @@ struct Pair {
 impl Pair {
     fn time(&self) -> i64 {
         self.left_time.max(self.right_time)
+    }
+}
+
+/// Whether a join sends the rows of a side without a partner, too.
+fn keeps(kind: JoinKind, port: usize) -> bool {
+    match kind {
+        JoinKind::Inner => false,
+        JoinKind::Left => port == LEFT,
+        JoinKind::Right => port == RIGHT,
+        JoinKind::Full => true,
     }
 }
 
@@ -92,8 +107,8 @@ impl IntervalJoin {
             return Err(CompileError(format!("no pair of rows is between {} ms and {} ms apart", bounds.0, bounds.1)));
         }
         Ok(IntervalJoin {
-            left: Side::new(keys.0, inputs.0, bounds.1.max(0)),
-            right: Side::new(keys.1, inputs.1, bounds.0.saturating_neg().max(0)),
+            left: Side::new(keys.0, inputs.0, bounds.1.max(0), keeps(kind, LEFT)),
+            right: Side::new(keys.1, inputs.1, bounds.0.saturating_neg().max(0), keeps(kind, RIGHT)),
             bounds,
             residual: residual.map(|condition| Residual::compile(condition, schema)).transpose()?,
             kind,
@@ -101,9 +116,9 @@ impl IntervalJoin {
             eager,
             candidates: Vec::new(),
             results: Vec::new(),
-            unmatched: BTreeSet::new(),
             watermark: i64::MIN,
             late: 0,
+            too_late: BTreeMap::new(),
             failures: Vec::new(),
         })
     }
@@ -113,11 +128,17 @@ impl IntervalJoin {
     pub(crate) fn windows_ms(bounds: (i64, i64), kind: JoinKind, results_ms: i64) -> (i64, i64) {
         let left = results_ms.saturating_add(bounds.1.max(0));
         let right = results_ms.saturating_add(bounds.0.saturating_neg().max(0));
-        match kind {
-            JoinKind::Inner | JoinKind::Right | JoinKind::Full => (left, right),
-            // Whether a left row has found a partner already must be known too.
-            JoinKind::Left => (left, right.max(left.saturating_sub(bounds.0))),
-        }
+        // Whether a row has found a partner already must be known too, and that may be the oldest it could have.
+        let partners_of_left = if keeps(kind, LEFT) { left.saturating_sub(bounds.0) } else { right };
+        let partners_of_right = if keeps(kind, RIGHT) { right.saturating_add(bounds.1) } else { left };
+        (left.max(partners_of_right), right.max(partners_of_left))
+    }
+
+    /// How far the event times of results may lie behind the watermark: that of a row without a partner, when it is sent.
+    pub(crate) fn lag_ms((lower, upper): (i64, i64), kind: JoinKind) -> i64 {
+        let left = if keeps(kind, LEFT) { upper.max(0) } else { 0 };
+        let right = if keeps(kind, RIGHT) { lower.saturating_neg().max(0) } else { 0 };
+        left.max(right)
     }
 
     /// Pairs the rows of a batch with the kept rows of the other side, and keeps them.
@@ -129,8 +150,10 @@ impl IntervalJoin {
         for (i, time) in batch.times.iter().enumerate() {
             let (row, time) = (first + i as RowId, *time);
             self.late += u64::from(time < self.watermark);
-            if port == LEFT && self.kind == JoinKind::Left {
-                self.unmatched.insert((time, row));
+            match &mut own.unmatched {
+                Some(unmatched) => drop(unmatched.insert((time, row))),
+                None if time < own.horizon => drop(self.too_late.insert((port, row), batch.slice(i, 1))),
+                None => {}
             }
             let Some(key) = keys.get(i) else { continue };
             if port == LEFT {
@@ -162,9 +185,12 @@ impl IntervalJoin {
         } else {
             self.results.extend_from_slice(&candidates);
         }
-        if self.kind == JoinKind::Left {
-            for pair in self.results.iter().skip(before) {
-                self.unmatched.remove(&(pair.left_time, pair.left));
+        for pair in self.results.iter().skip(before) {
+            self.left.found(pair.left_time, pair.left);
+            self.right.found(pair.right_time, pair.right);
+            if !self.too_late.is_empty() {
+                self.too_late.remove(&(LEFT, pair.left));
+                self.too_late.remove(&(RIGHT, pair.right));
             }
         }
         self.candidates = candidates;
@@ -172,13 +198,12 @@ impl IntervalJoin {
         Ok(())
     }
 
-    /// Left rows that have had their last chance become results.
+    /// Rows that have had their last chance become results.
     fn give_up(&mut self, watermark: i64) {
-        let horizon = watermark.saturating_sub(self.left.lasts_ms);
-        while let Some((left_time, left)) = self.unmatched.first().copied().filter(|(time, _)| *time < horizon) {
-            self.unmatched.pop_first();
-            self.results.push(Pair { left, right: NO_ROW, left_time, right_time: i64::MIN });
-        }
+        let left = self.left.given_up(watermark).map(|(left_time, left)| (left, NO_ROW, left_time, i64::MIN));
+        let right = self.right.given_up(watermark).map(|(right_time, right)| (NO_ROW, right, i64::MIN, right_time));
+        let alone = left.chain(right).map(|(left, right, left_time, right_time)| Pair { left, right, left_time, right_time });
+        self.results.extend(alone);
     }
 
     /// Makes the results' rows, in the order of time, of equal ones in that of arrival.
@@ -198,9 +223,26 @@ impl IntervalJoin {
 }
 
 impl Side {
-    fn new(key: KeyEncoder, schema: &DFSchema, lasts_ms: i64) -> Self {
-        let rows = Arena::new(nullable(schema));
-        Side { key, rows, buckets: KeyMap::default(), entries: 0, lasts_ms, horizon: i64::MIN }
+    fn new(key: KeyEncoder, schema: &DFSchema, lasts_ms: i64, keeps: bool) -> Self {
+        let (rows, unmatched) = (Arena::new(nullable(schema)), keeps.then(BTreeSet::new));
+        Side { key, rows, buckets: KeyMap::default(), entries: 0, lasts_ms, horizon: i64::MIN, unmatched }
+    }
+
+    /// A row has a partner.
+    fn found(&mut self, time: i64, row: RowId) {
+        if let Some(unmatched) = &mut self.unmatched {
+            unmatched.remove(&(time, row));
+        }
+    }
+
+    /// Takes the rows that can't find a partner any more, by time.
+    fn given_up(&mut self, watermark: i64) -> impl Iterator<Item = (i64, RowId)> + use<> {
+        let horizon = watermark.saturating_sub(self.lasts_ms);
+        let gone = self.unmatched.as_mut().map(|unmatched| {
+            let later = unmatched.split_off(&(horizon, RowId::MIN));
+            std::mem::replace(unmatched, later)
+        });
+        gone.into_iter().flatten()
     }
 
     /// The kept rows of a key with a time from `first` to `last`, both included.
@@ -230,6 +272,7 @@ impl Side {
     fn forget(&mut self, horizon: i64) {
         self.horizon = self.horizon.max(horizon.saturating_sub(self.lasts_ms));
         self.rows.drop_before(self.horizon);
+        drop(self.given_up(horizon));
         if self.entries > 2 * self.rows.len() + CONDITION_ROWS {
             let mut entries = 0;
             self.buckets.retain(|_, bucket| {
@@ -243,7 +286,8 @@ impl Side {
 
     fn bytes(&self) -> usize {
         let keys: usize = self.buckets.keys().map(|key| key.len() + 64).sum();
-        self.rows.bytes() + keys + self.entries * size_of::<(i64, RowId)>()
+        let unmatched = self.unmatched.as_ref().map_or(0, BTreeSet::len);
+        self.rows.bytes() + keys + (self.entries + unmatched) * size_of::<(i64, RowId)>()
     }
 }
 
@@ -281,10 +325,10 @@ impl Operator for IntervalJoin {
     fn forget(&mut self, horizon: i64) {
         self.left.forget(horizon);
         self.right.forget(horizon);
-        let gone = self.left.horizon;
-        while self.unmatched.first().is_some_and(|(time, _)| *time < gone) {
-            self.unmatched.pop_first();
-        }
+    }
+
+    fn take_late(&mut self) -> Vec<Batch> {
+        std::mem::take(&mut self.too_late).into_values().collect()
     }
 
     fn take_failures(&mut self) -> Vec<Failure> {
@@ -296,7 +340,7 @@ impl Operator for IntervalJoin {
     }
 
     fn state_bytes(&self) -> usize {
-        self.left.bytes() + self.right.bytes() + self.unmatched.len() * size_of::<(i64, RowId)>()
+        self.left.bytes() + self.right.bytes()
     }
 
     fn describe(&self, inputs: Vec<Description>) -> Description {

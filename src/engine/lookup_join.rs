@@ -1,9 +1,9 @@
-//! Lookup join: a stream's rows with a table's row as of their event time.
+//! Lookup join: a stream's rows with a table's row as of their event time, or with the one that has arrived last.
 //!
 //! The table's versions are kept by key and event time, deletes included: a stream row at T sees the version with the
 //! greatest time at or before T, of equal ones the last to arrive. Below the watermark only the newest version of a key is
 //! kept, since no stream row that is not late can ask for an older one. The driver hands over a stream's row only when the
-//! table has reached its time.
+//! table has reached its time. As of arrival there is one version of a key, whatever its time.
 
 use arrow::array::UInt32Array;
 use arrow::error::ArrowError;
@@ -18,7 +18,7 @@ use super::expression::nullable;
 use super::key::{KeyEncoder, KeyMap};
 use super::operator::Operator;
 use super::pairs::{Output, Residual, Rows};
-use crate::sql::query::{Changes, JoinKind};
+use crate::sql::query::{AsOf, Changes, JoinKind};
 
 /// The port of the stream's rows; the table's is 1.
 const STREAM: usize = 0;
@@ -31,6 +31,7 @@ pub(crate) struct LookupJoin {
     table_key: KeyEncoder,
     residual: Option<Residual>,
     kind: JoinKind,
+    as_of: AsOf,
     output: Output,
     /// The table's rows.
     rows: Arena,
@@ -55,7 +56,7 @@ impl LookupJoin {
         keys: (KeyEncoder, KeyEncoder),
         table: &DFSchema,
         residual: Option<&Expr>,
-        kind: JoinKind,
+        (kind, as_of): (JoinKind, AsOf),
         (schema, wanted): (&DFSchema, &[bool]),
     ) -> Result<Self, CompileError> {
         Ok(LookupJoin {
@@ -63,6 +64,7 @@ impl LookupJoin {
             table_key: keys.1,
             residual: residual.map(|condition| Residual::compile(condition, schema)).transpose()?,
             kind,
+            as_of,
             output: Output::new(schema, wanted),
             rows: Arena::new(nullable(table)),
             versions: KeyMap::default(),
@@ -81,8 +83,13 @@ impl LookupJoin {
             let row = if batch.is_delete(i) { NO_ROW } else { first + i as RowId };
             let versions = self.versions.entry_ref(key).or_default();
             self.live += usize::from(row != NO_ROW);
-            self.live -= insert_version(versions, Version { time: *time, row });
-            self.live -= prune(versions, self.horizon);
+            let (time, horizon) = match self.as_of {
+                AsOf::EventTime => (*time, self.horizon),
+                // All versions are of the same time, so that the last to arrive stays.
+                AsOf::Arrival => (i64::MIN, i64::MIN),
+            };
+            self.live -= insert_version(versions, Version { time, row });
+            self.live -= prune(versions, horizon);
             if versions.is_empty() {
                 self.versions.remove(key);
             }
@@ -117,7 +124,10 @@ impl LookupJoin {
         let as_of =
             |(i, time): (usize, &i64)| keys.get(i).and_then(|key| self.versions.get(key)).map_or(NO_ROW, |v| row_at(v, *time));
         let found = batch.times.iter().enumerate().map(as_of).collect();
-        let late = batch.times.iter().filter(|time| **time < self.horizon).count() as u64;
+        let late = match self.as_of {
+            AsOf::EventTime => batch.times.iter().filter(|time| **time < self.horizon).count() as u64,
+            AsOf::Arrival => 0,
+        };
         Ok((found, late))
     }
 
@@ -149,7 +159,7 @@ impl LookupJoin {
             return Ok(None);
         }
         let rows = self.output.pairs(Rows::Given(&batch.rows, None), Rows::Kept(&self.rows, found))?;
-        Ok(Some(Batch::inserts(rows, batch.times.clone())))
+        Ok(Some(Batch { rows, ..batch.clone() }))
     }
 }
 
@@ -217,15 +227,22 @@ impl Operator for LookupJoin {
             JoinKind::Inner => "lookup join".to_string(),
             kind => format!("{} lookup join", kind.name()),
         };
+        let table_key = self.table_key.text();
+        let (what, why, as_of) = match self.as_of {
+            AsOf::EventTime => {
+                let what = format!("the table's rows by {table_key}, and older versions down to the watermark");
+                (what, "since a row of the stream sees the table as of its own time", None)
+            }
+            AsOf::Arrival => {
+                let what = format!("the table's rows by {table_key}");
+                (what, "since a row of the stream sees the table as it is when it arrives", Some("arrival"))
+            }
+        };
         Description::stateless(&name, self.output.schema(), &Changes::Append, inputs)
-            .detail("on", format!("{} = {}", self.stream_key.text(), self.table_key.text()))
+            .detail("on", format!("{} = {table_key}", self.stream_key.text()))
+            .detail_if("as of", as_of)
             .detail_if("where", self.residual.as_ref().map(Residual::text))
-            .state(State {
-                what: format!("the table's rows by {}, and older versions down to the watermark", self.table_key.text()),
-                why: "since a row of the stream sees the table as of its own time".into(),
-                rebuilt: "the table's topic, read whole".into(),
-                bytes: self.state_bytes(),
-            })
+            .state(State { what, why: why.into(), rebuilt: "the table's topic, read whole".into(), bytes: self.state_bytes() })
     }
 }
 

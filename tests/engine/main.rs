@@ -19,6 +19,10 @@ use mesh::model::row::rowtime_type;
 use mesh::sql::query::{Aggregate, AggregateFunction, AsOf, Changes, Input, JoinKind, Node, On, Query};
 use proptest::prelude::*;
 
+mod interval_join;
+mod lookup_join;
+mod table_join;
+
 /// How far rows of an input may be out of order.
 const DISORDER: i64 = 4;
 
@@ -133,21 +137,13 @@ fn on(left: &str, right: &str) -> Vec<On> {
     vec![On { left: col(left), right: col(right) }]
 }
 
-/// `s` with the version of `t` at its time: s.k, s.n, t.n, t.t
-fn lookup_query(kind: JoinKind, residual: bool) -> Query {
+/// `s` with the version of `t` at its time, or that has arrived last: s.k, s.n, t.n, t.t
+fn lookup_query(kind: JoinKind, residual: bool, as_of: AsOf) -> Query {
     let inputs = vec![input("s", Shape::Stream), input("t", Shape::Table)];
     let (s, t) = (scan(0, &inputs[0]), scan(1, &inputs[1]));
     let schema = joined(&s, &t);
     let residual = residual.then(|| col("s.n").lt_eq(col("t.n")));
-    let join = Node::LookupJoin {
-        stream: Box::new(s),
-        table: Box::new(t),
-        on: on("s.k", "t.k"),
-        residual,
-        kind,
-        as_of: AsOf::EventTime,
-        schema,
-    };
+    let join = Node::LookupJoin { stream: Box::new(s), table: Box::new(t), on: on("s.k", "t.k"), residual, kind, as_of, schema };
     let columns = [
         ("k", col("s.k"), DataType::Utf8),
         ("n", col("s.n"), DataType::Int64),
@@ -178,7 +174,7 @@ fn interval_node(
     }
 }
 
-/// `a` with `b`: a.k, a.n, b.n, b.t
+/// `a` with `b`: a.k, a.n, b.k, b.n, b.t
 fn interval_query(bounds: (i64, i64), kind: JoinKind, residual: bool) -> Query {
     let inputs = vec![input("a", Shape::Stream), input("b", Shape::Stream)];
     let residual = residual.then(|| col("a.n").gt_eq(col("b.n")));
@@ -186,6 +182,7 @@ fn interval_query(bounds: (i64, i64), kind: JoinKind, residual: bool) -> Query {
     let columns = [
         ("k", col("a.k"), DataType::Utf8),
         ("n", col("a.n"), DataType::Int64),
+        ("bk", col("b.k"), DataType::Utf8),
         ("bn", col("b.n"), DataType::Int64),
         ("bt", col("b.t"), DataType::Utf8),
     ];
@@ -462,63 +459,6 @@ fn config() -> ProptestConfig {
 
 // --------------------------------------------------------------------------------------------------------------- twins
 
-/// Results in the order of arrival.
-fn slow_lookup(arrivals: &[(Arrival, i64)], kind: JoinKind, residual: bool) -> Vec<Record> {
-    let mut out = Vec::new();
-    for (i, ((input, s), _)) in arrivals.iter().enumerate() {
-        if *input != 0 {
-            continue;
-        }
-        let before = arrivals[..i].iter().filter(|((input, t), _)| *input == 1 && t.row[0] == s.row[0] && t.time <= s.time);
-        // `max_by_key` gives the last of equal ones.
-        let version = before.map(|((_, t), _)| t).max_by_key(|t| t.time);
-        let found = version.filter(|t| !t.delete && s.row[0] != Value::Null && (!residual || at_most(&s.row[1], &t.row[1])));
-        let row = match found {
-            Some(t) => vec![s.row[0].clone(), s.row[1].clone(), t.row[1].clone(), t.row[2].clone()],
-            None if kind == JoinKind::Left => vec![s.row[0].clone(), s.row[1].clone(), null(), null()],
-            None => continue,
-        };
-        out.push(Record { time: s.time, row, delete: false });
-    }
-    out
-}
-
-fn slow_interval(arrivals: &[(Arrival, i64)], bounds: (i64, i64), kind: JoinKind, residual: bool) -> Vec<Record> {
-    let mut out = Vec::new();
-    for a in inserted(arrivals, 0) {
-        let mut partners = 0;
-        for b in inserted(arrivals, 1) {
-            let near = bounds.0 <= b.time - a.time && b.time - a.time <= bounds.1;
-            let same = a.row[0] != Value::Null && a.row[0] == b.row[0];
-            if near && same && (!residual || at_most(&b.row[1], &a.row[1])) {
-                partners += 1;
-                let row = vec![a.row[0].clone(), a.row[1].clone(), b.row[1].clone(), b.row[2].clone()];
-                out.push(Record { time: a.time.max(b.time), row, delete: false });
-            }
-        }
-        if partners == 0 && kind == JoinKind::Left {
-            out.push(Record { time: a.time, row: vec![a.row[0].clone(), a.row[1].clone(), null(), null()], delete: false });
-        }
-    }
-    out
-}
-
-/// The joined table after some arrivals.
-fn slow_tables(arrivals: &[(Arrival, i64)], kind: JoinKind, residual: bool) -> BTreeMap<Row, Row> {
-    let side = |input: usize| table(arrivals.iter().filter(|((at, _), _)| *at == input).map(|((_, r), _)| r), &[0]);
-    let (left, right) = (side(0), side(1));
-    let mut out = BTreeMap::new();
-    for (key, a) in &left {
-        let partner = right.get(key).filter(|b| key[0] != Value::Null && (!residual || at_most(&a[1], &b[1])));
-        match (partner, kind) {
-            (Some(b), _) => out.insert(key.clone(), [a.as_slice(), &b[1..]].concat()),
-            (None, JoinKind::Inner) => None,
-            (None, _) => out.insert(key.clone(), [a.as_slice(), &[null(), null()]].concat()),
-        };
-    }
-    out
-}
-
 /// Groups by the first column; see `all_aggregates`. Each with its event time.
 fn slow_groups<'a>(rows: impl Iterator<Item = &'a Record>) -> BTreeMap<Row, Record> {
     let mut groups: BTreeMap<Row, Vec<&Record>> = BTreeMap::new();
@@ -586,104 +526,6 @@ proptest! {
     }
 
     #[test]
-    fn lookup_join_is_its_twin(histories in histories(2, 40), cuts in cuts(), left: bool, residual: bool) {
-        let kind = if left { JoinKind::Left } else { JoinKind::Inner };
-        let query = lookup_query(kind, residual);
-        let arrivals = merged(&query, &histories);
-        prop_assert_eq!(run(&query, &cut(&arrivals, &cuts)).concat(), slow_lookup(&arrivals, kind, residual));
-    }
-
-    #[test]
-    fn interval_join_is_its_twin(
-        histories in histories(2, 40), cuts in cuts(), left: bool, residual: bool, lower in -8i64..8, width in 0i64..12,
-    ) {
-        let kind = if left { JoinKind::Left } else { JoinKind::Inner };
-        let bounds = (lower, lower + width);
-        let query = interval_query(bounds, kind, residual);
-        let arrivals = merged(&query, &histories);
-        let out = run(&query, &cut(&arrivals, &cuts));
-        for step in &out {
-            prop_assert!(step.is_sorted_by_key(|record| record.time));
-        }
-        prop_assert_eq!(sorted(out.concat()), sorted(slow_interval(&arrivals, bounds, kind, residual)));
-    }
-
-    /// After every step, and no record says what was known already.
-    #[test]
-    fn table_join_is_its_twin(histories in histories(2, 40), cuts in cuts(), left: bool, residual: bool) {
-        let kind = if left { JoinKind::Left } else { JoinKind::Inner };
-        let query = table_query(kind, residual);
-        let arrivals = merged(&query, &histories);
-        let mut dataflow = Dataflow::compile(&query).unwrap();
-        let (mut seen, mut known) = (0, BTreeMap::new());
-        for step in cut(&arrivals, &cuts) {
-            seen += step.0.iter().map(|(_, batch)| batch.len()).sum::<usize>();
-            for record in step_once(&mut dataflow, &step) {
-                let key = vec![record.row[0].clone()];
-                if record.delete {
-                    prop_assert!(record.row[1..].iter().all(|value| *value == Value::Null));
-                    prop_assert!(known.remove(&key).is_some(), "a delete of what is not there");
-                } else {
-                    let before = known.insert(key, record.row.clone());
-                    prop_assert_ne!(before, Some(record.row), "a record that says nothing new");
-                }
-            }
-            prop_assert_eq!(&known, &slow_tables(&arrivals[..seen], kind, residual));
-        }
-    }
-
-    #[test]
-    fn three_streams_are_joined(histories in histories(3, 20), cuts in cuts(), left: bool) {
-        let kind = if left { JoinKind::Left } else { JoinKind::Inner };
-        let query = three_streams_query(kind);
-        let arrivals = merged(&query, &histories);
-        let pairs = |a: Vec<Record>, b: &[Record], (lower, upper): (i64, i64), condition: bool, width: usize| {
-            let mut out = Vec::new();
-            for a in a {
-                let near = |b: &&Record| (lower..=upper).contains(&(b.time - a.time)) && a.row[0] == b.row[0] && a.row[0] != null();
-                let fits = |b: &&Record| !condition || at_most(&b.row[1], &a.row[1]);
-                let partners: Vec<&Record> = b.iter().filter(near).filter(fits).collect();
-                if partners.is_empty() && left {
-                    out.push(Record { row: [a.row.clone(), vec![null(); width]].concat(), ..a.clone() });
-                }
-                out.extend(partners.iter().map(|b| Record {
-                    time: a.time.max(b.time), row: [a.row.clone(), b.row.clone()].concat(), delete: false,
-                }));
-            }
-            out
-        };
-        let side = |input: usize| inserted(&arrivals, input).cloned().collect::<Vec<_>>();
-        let all = pairs(side(2), &pairs(side(0), &side(1), (-4, 4), false, 3), (-5, 6), true, 6);
-        let mut wanted: BTreeMap<Row, (i64, Option<i64>)> = BTreeMap::new();
-        for record in all {
-            let (count, sum) = wanted.entry(vec![record.row[0].clone(), record.row[3].clone()]).or_default();
-            *count += i64::from(record.row[6] != null());
-            *sum = record.row[1].integer().map(|n| n + sum.unwrap_or(0)).or(*sum);
-        }
-        let got = table(run(&query, &cut(&arrivals, &cuts)).concat().iter(), &[0, 1]);
-        let got: BTreeMap<Row, (i64, Option<i64>)> =
-            got.into_iter().map(|(key, row)| (key, (row[5].integer().unwrap(), row[6].integer()))).collect();
-        prop_assert_eq!(got, wanted);
-    }
-
-    #[test]
-    fn three_tables_are_joined(histories in histories(3, 25), cuts in cuts()) {
-        let query = three_tables_query();
-        let arrivals = merged(&query, &histories);
-        let side = |input: usize| table(arrivals.iter().filter(|((at, _), _)| *at == input).map(|((_, r), _)| r), &[0]);
-        let (a, b, c) = (side(0), side(1), side(2));
-        let mut wanted = BTreeMap::new();
-        for (key, a) in a.iter().filter(|(key, _)| key[0] != Value::Null) {
-            if let Some(c) = c.get(key) {
-                let bn = b.get(key).map_or(Value::Null, |b| b[1].clone());
-                wanted.insert(key.clone(), vec![a[0].clone(), a[1].clone(), bn, c[1].clone()]);
-            }
-        }
-        let out = run(&query, &cut(&arrivals, &cuts)).concat();
-        prop_assert_eq!(table(out.iter(), &[0]), wanted);
-    }
-
-    #[test]
     fn aggregate_is_its_twin(histories in histories(1, 40), cuts in cuts()) {
         let query = aggregate_query();
         let arrivals = merged(&query, &histories);
@@ -736,7 +578,7 @@ proptest! {
     ) {
         let bounds = (lower, lower + width);
         let query = match which {
-            0 => lookup_query(JoinKind::Left, true),
+            0 => lookup_query(JoinKind::Left, true, AsOf::EventTime),
             1 => interval_query(bounds, JoinKind::Inner, false),
             2 => interval_query(bounds, JoinKind::Left, true),
             3 => three_streams_query(JoinKind::Inner),
@@ -872,22 +714,6 @@ fn a_pair_and_a_group_that_cannot_be_computed_are_left_out() {
     assert_eq!(bad, vec!["b.n / a.n > 0: division by zero", "sum(b.n): overflow: the sum does not fit into BIGINT"]);
 }
 
-/// The last of equally new pairs counts, so the lower join's results must arrive between the other rows, not after them.
-#[test]
-fn results_of_a_join_below_a_join_arrive_in_their_turn() {
-    let query = three_streams_query(JoinKind::Inner);
-    let row = |input: usize, time: i64, n: i64, text: &str| {
-        let row = vec![Value::Text("x".into()), Value::Integer(n), Value::Text(text.into())];
-        ((input, Record { time, row, delete: false }), 0)
-    };
-    let arrivals = [row(0, 9, 1, "a1"), row(1, 9, 0, "b"), row(2, 9, 6, "c1"), row(0, 10, 5, "a2"), row(2, 10, 3, "c2")];
-    for steps in [1, 2, 5] {
-        let out = run(&query, &cut(&arrivals, &Cuts { steps: vec![steps], batches: vec![5] })).concat();
-        let last = out.last().unwrap();
-        assert_eq!((&last.row[2], &last.row[4]), (&Value::Text("a1".into()), &Value::Text("c2".into())), "{steps} rows a step");
-    }
-}
-
 #[test]
 fn a_group_that_stays_the_same_is_not_sent_again() {
     let inputs = vec![input("s", Shape::Stream)];
@@ -904,19 +730,6 @@ fn a_group_that_stays_the_same_is_not_sent_again() {
 }
 
 #[test]
-fn rows_behind_the_watermark_are_counted_and_still_meet_what_is_there() {
-    let mut dataflow = Dataflow::compile(&interval_query((-5, 5), JoinKind::Inner, false)).unwrap();
-    step_once(&mut dataflow, &(vec![(0, batch_of(&[record(100, "x", Some(1))]))], 104));
-    let out = step_once(&mut dataflow, &(vec![(1, batch_of(&[record(99, "x", Some(2)), record(104, "x", Some(3))]))], 104));
-    assert_eq!(out.len(), 2);
-    assert_eq!(dataflow.late_rows(), 1);
-    // The partner is gone: no pair, not one without its values.
-    step_once(&mut dataflow, &(Vec::new(), 1000));
-    let out = step_once(&mut dataflow, &(vec![(1, batch_of(&[record(101, "x", Some(4))]))], 1000));
-    assert_eq!((out, dataflow.late_rows()), (vec![], 2));
-}
-
-#[test]
 fn what_the_watermark_has_passed_is_forgotten() {
     let mut dataflow = Dataflow::compile(&interval_query((-5, 5), JoinKind::Left, false)).unwrap();
     let batch = |time: i64| batch_of(&(0..500).map(|i| record(time, &format!("k{}", i % 50), Some(i))).collect::<Vec<_>>());
@@ -927,7 +740,7 @@ fn what_the_watermark_has_passed_is_forgotten() {
         assert!(dataflow.state_bytes() < 1_000_000, "{} bytes at {time}", dataflow.state_bytes());
     }
     assert!(most > 10_000);
-    let mut dataflow = Dataflow::compile(&lookup_query(JoinKind::Inner, false)).unwrap();
+    let mut dataflow = Dataflow::compile(&lookup_query(JoinKind::Inner, false, AsOf::EventTime)).unwrap();
     for time in (0..2000).step_by(10) {
         dataflow.step(vec![(1, batch(time))], time).unwrap();
         assert!(dataflow.state_bytes() < 1_500_000, "{} bytes at {time}", dataflow.state_bytes());
@@ -952,7 +765,7 @@ fn state_of_another_query_is_refused() {
     insta::assert_snapshot!(restore(&fewer, &key, &value).unwrap_err(), @"the state record was written by another query or another version of mesh");
     insta::assert_snapshot!(restore(&aggregate_query(), &[0, 9, 1], &value).unwrap_err(), @"the state record's key names no operator of this query");
     insta::assert_snapshot!(restore(&aggregate_query(), &key, &value[..value.len() - 1]).unwrap_err(), @"the state record is damaged: its checksum differs");
-    insta::assert_snapshot!(restore(&lookup_query(JoinKind::Inner, false), &key, &value).unwrap_err(), @"the state record's key names no operator of this query");
+    insta::assert_snapshot!(restore(&lookup_query(JoinKind::Inner, false, AsOf::EventTime), &key, &value).unwrap_err(), @"the state record's key names no operator of this query");
 }
 
 #[test]
