@@ -1,7 +1,9 @@
-//! FROM: the products that a query reads, joined from the left to the right.
+//! FROM: the products and sub-queries that a SELECT reads, joined from the left to the right.
 
-use datafusion_common::DFSchema;
-use datafusion_sql::sqlparser::ast::{Expr as Ast, Ident, JoinConstraint, JoinOperator, Select, TableFactor, TableVersion};
+use datafusion_common::{Column, DFSchema};
+use datafusion_sql::sqlparser::ast::{
+    Expr as Ast, Ident, JoinConstraint, JoinOperator, ObjectName, Select, TableAlias, TableFactor, TableVersion,
+};
 use std::sync::Arc;
 
 use super::codes;
@@ -10,13 +12,16 @@ use super::names::Scope;
 use super::nulls::{Facts, facts_of};
 use super::parse::{name_of, relation_name, windows_refused};
 use super::query::{Changes, JoinKind, Node};
-use super::relations::{Input, Relation, Relations, nearest, schema_of, some_of};
+use super::relations::{Input, Relation, Scanned, nearest, schema_of, some_of};
+use super::subquery;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::product::Shape;
 use crate::model::row::ROWTIME;
 
-/// The most relations that one query may join.
-const MAX_RELATIONS: usize = 32;
+/// The most relations that one FROM may join.
+const MAX_JOINED: usize = 32;
+/// The most relations that a query may name with all its sub-queries, each counted where it is used.
+const MAX_RELATIONS: usize = 100;
 
 /// A part of the dataflow with what joins have to know of it.
 #[derive(Debug, Clone)]
@@ -24,8 +29,17 @@ pub(crate) struct Side {
     pub(crate) node: Node,
     /// The input whose `rowtime` is the event time of the node's rows; `None` where it is the later of several.
     pub(crate) time: Option<usize>,
-    /// The input whose key is the node's key; `None` for streams.
-    pub(crate) key_of: Option<usize>,
+    /// Columns of which no two rows of an append node have equal values, where such are known.
+    pub(crate) unique: Option<Vec<Column>>,
+}
+
+impl Side {
+    /// The columns of a table's key; `None` for a stream, and for a table whose rows have no key.
+    pub(crate) fn key(&self) -> Option<Vec<Column>> {
+        let Changes::Upsert(key) = self.node.changes() else { return None };
+        let columns = self.node.schema().columns();
+        key.into_iter().map(|at| columns.get(at).cloned()).collect()
+    }
 }
 
 /// FROM, bound.
@@ -35,20 +49,20 @@ pub(crate) struct From {
     /// What is known of the joined rows.
     pub(crate) facts: Facts,
     /// Columns that are equal to a column of the key in all rows, and that column.
-    pub(crate) same: Vec<(datafusion_common::Column, datafusion_common::Column)>,
+    pub(crate) same: Vec<(Column, Column)>,
 }
 
 /// Binds FROM and its joins. `filter`: WHERE's conjuncts, from which the bounds on time of inner joins may be taken.
-pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>, filter: &mut Vec<Ast>) -> Option<From> {
+pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>, filter: &mut Vec<Ast>) -> Option<From> {
     let tables = select.from.first()?;
-    if tables.joins.len() >= MAX_RELATIONS {
-        let place = tables.joins.get(MAX_RELATIONS - 1).map(|j| scope.text.place(&j.relation));
-        let message = format!("a query joins at most {MAX_RELATIONS} relations, not {}", tables.joins.len() + 1);
+    if tables.joins.len() >= MAX_JOINED {
+        let place = tables.joins.get(MAX_JOINED - 1).map(|j| scope.text.place(&j.relation));
+        let message = format!("a query joins at most {MAX_JOINED} relations, not {}", tables.joins.len() + 1);
         scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place, message).help("make a product of its own of a part"));
         return None;
     }
-    let mut factors = vec![relation(&tables.relation, relations, scope)];
-    factors.extend(tables.joins.iter().map(|join| relation(&join.relation, relations, scope)));
+    let mut factors = vec![relation(&tables.relation, scope)];
+    factors.extend(tables.joins.iter().map(|join| relation(&join.relation, scope)));
     // What follows would only repeat that a relation is not known.
     let factors: Vec<Factor> = factors.into_iter().collect::<Option<_>>()?;
     check_aliases(&factors, scope)?;
@@ -58,7 +72,7 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
         let message = "FOR SYSTEM_TIME AS OF stands behind a table that a stream is joined with";
         scope.diagnostics.push(Diagnostic::error(codes::JOIN, first.place.clone(), message).help("leave it out"));
     }
-    let side = scan(first.input, scope);
+    let side = first.come_in_sight(scope);
     let mut from = Some(From { side, facts: Facts::new(), same: Vec::new() });
     for (join, factor) in tables.joins.iter().zip(factors) {
         if join.global {
@@ -67,9 +81,10 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
         let kind = operator(&join.join_operator, &factor, scope);
         let on = kind.and_then(|(kind, constraint)| Some((kind, condition(constraint, &factor, scope)?)));
         // After a join that is wrong, the others are looked at too, only for what is wrong with them.
-        let right = scan(factor.input.clone(), scope);
+        let (place, as_of) = (factor.place.clone(), factor.as_of.clone());
+        let right = factor.come_in_sight(scope);
         from = match on {
-            Some((kind, on)) => joined(from, right, kind, on, &factor, scope, filter),
+            Some((kind, on)) => joined(from, Joined { right, kind, on, place, as_of }, scope, filter),
             None => None,
         };
     }
@@ -77,16 +92,18 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
     from
 }
 
-/// Joins the next relation to what stands left of it.
-fn joined(
-    left: Option<From>,
+/// A relation that is joined to those before it.
+struct Joined<'q> {
     right: Side,
     kind: JoinKind,
-    on: &Ast,
-    factor: &Factor,
-    scope: &mut Scope<'_>,
-    filter: &mut Vec<Ast>,
-) -> Option<From> {
+    on: &'q Ast,
+    place: Place,
+    as_of: Option<Ast>,
+}
+
+/// Joins the next relation to what stands left of it.
+fn joined(left: Option<From>, join: Joined<'_>, scope: &mut Scope<'_>, filter: &mut Vec<Ast>) -> Option<From> {
+    let Joined { right, kind, on, place, as_of } = join;
     let schema = in_sight(scope);
     let mut conjuncts = Vec::new();
     let mut complete = true;
@@ -105,7 +122,7 @@ fn joined(
     if kind == JoinKind::Inner {
         facts.extend(conjuncts.iter().flat_map(|c| facts_of(&c.bound.expr)));
     }
-    let request = join::Request { left, right, kind, conjuncts, place: factor.place.clone(), as_of: factor.as_of.clone() };
+    let request = join::Request { left, right, kind, conjuncts, place, as_of };
     let side = join::join(request, scope, filter, &schema, &mut same)?;
     if kind == JoinKind::Left
         && let Some(input) = scope.inputs.last_mut()
@@ -141,14 +158,27 @@ pub(crate) fn split(condition: &Ast) -> Vec<&Ast> {
 }
 
 /// One relation of FROM, before it is in sight.
-struct Factor {
-    input: Input,
-    place: Place,
-    as_of: Option<Ast>,
+pub(crate) struct Factor {
+    pub(crate) input: Input,
+    /// Its rows: the columns of the input's schema.
+    pub(crate) node: Node,
+    /// Columns of which no two rows have equal values, where such are known of an append node.
+    pub(crate) unique: Option<Vec<Column>>,
+    pub(crate) place: Place,
+    pub(crate) as_of: Option<Ast>,
+}
+
+impl Factor {
+    /// Its columns can be named from now on.
+    fn come_in_sight(self, scope: &mut Scope<'_>) -> Side {
+        let time = Some(scope.inputs.len());
+        scope.inputs.push(self.input);
+        Side { node: self.node, time, unique: self.unique }
+    }
 }
 
 /// What is planned.
-const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN", "UNNEST", "a sub-query in FROM"];
+const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN", "UNNEST"];
 
 fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
     let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
@@ -156,10 +186,20 @@ fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
     scope.diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
 }
 
-/// Reads one relation of FROM. All forms but a product's name are refused.
-fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Factor> {
+/// Binds one relation of FROM. The forms that are not carried out are refused.
+fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor> {
     let place = scope.text.place(factor);
-    let product = "make a product of its own of it, and read that";
+    scope.relations += 1;
+    if scope.relations > MAX_RELATIONS {
+        // Said once: what stands behind it would only repeat it.
+        if scope.relations == MAX_RELATIONS + 1 {
+            let message =
+                format!("the query reads more than {MAX_RELATIONS} relations, those of sub-queries counted at each use");
+            let help = "make a product of its own of a part, and read that";
+            scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place, message).help(help));
+        }
+        return None;
+    }
     match factor {
         TableFactor::Table {
             name,
@@ -185,7 +225,7 @@ fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'
                 | refused(json_path.is_some(), "a path behind a relation")
                 | refused(sample.is_some(), "TABLESAMPLE")
                 | refused(!index_hints.is_empty(), "an index hint")
-                | refused(alias.as_ref().is_some_and(|a| !a.columns.is_empty() || a.at.is_some()), "an alias with columns");
+                | refused(alias.as_ref().is_some_and(|a| a.at.is_some()), "AT behind a relation");
             if args.is_some() {
                 let name = name.to_string();
                 match name.to_lowercase().as_str() {
@@ -211,17 +251,20 @@ fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'
                     return None;
                 }
             };
-            let relation = named(name, relations, scope)?;
-            let alias = alias.as_ref().map_or_else(|| relation_name(name).unwrap_or_default(), |a| name_of(&a.name));
-            Some(Factor { input: Input { alias, relation, optional: false }, place: scope.text.place(name), as_of })
+            Some(Factor { as_of, ..named(name, alias.as_ref(), scope)? })
         }
         TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. } => {
-            refuse(scope, &scope.text.place_of_word(&["LATERAL"]), "LATERAL", product);
+            let help = "a sub-query in FROM sees only its own FROM: join the two on equal columns";
+            let place = scope.text.place_of_word_before(&["LATERAL"], place_start(scope, &place));
+            refuse(scope, &place, "LATERAL", help);
             None
         }
-        TableFactor::Derived { .. } => {
-            refuse(scope, &place, "a sub-query in FROM", product);
+        TableFactor::Derived { sample: Some(_), .. } => {
+            refuse(scope, &place, "TABLESAMPLE", "filter with WHERE");
             None
+        }
+        TableFactor::Derived { subquery, alias, lateral: false, sample: None } => {
+            subquery::derived(subquery, alias.as_ref(), place, scope)
         }
         TableFactor::TableFunction { expr, .. } => {
             let name = match expr {
@@ -265,12 +308,33 @@ fn relation(factor: &TableFactor, relations: &dyn Relations, scope: &mut Scope<'
     }
 }
 
+/// What a name in FROM means under its alias: a sub-query of WITH, or else a product.
+pub(crate) fn named(name: &ObjectName, alias: Option<&TableAlias>, scope: &mut Scope<'_>) -> Option<Factor> {
+    let place = scope.text.place(name);
+    let called = relation_name(name).unwrap_or_default();
+    if let Some(at) = scope.ctes.iter().rposition(|cte| cte.name == called) {
+        return subquery::of_with(at, alias, place, scope);
+    }
+    let relation = product(name, scope)?;
+    if let Some(column) = alias.and_then(|alias| alias.columns.first()) {
+        let place = scope.text.place_of(column.name.span);
+        refuse(scope, &place, "an alias with columns behind a product", "name the columns in the list: `SELECT column AS name`");
+        return None;
+    }
+    let alias = alias.map_or(called, |alias| name_of(&alias.name));
+    let key = relation.key.iter().filter_map(|column| relation.position(column)).collect();
+    let changes = match relation.shape {
+        Shape::Stream => Changes::Append,
+        Shape::Table => Changes::Upsert(key),
+    };
+    let input = Input::product(alias.clone(), relation.clone());
+    let node = Node::Scan { input: scope.scanned.len(), schema: Arc::new(input.schema()), changes };
+    scope.scanned.push(Scanned { alias, relation });
+    Some(Factor { input, node, unique: None, place, as_of: None })
+}
+
 /// The product of a name.
-fn named(
-    name: &datafusion_sql::sqlparser::ast::ObjectName,
-    relations: &dyn Relations,
-    scope: &mut Scope<'_>,
-) -> Option<Arc<Relation>> {
+fn product(name: &ObjectName, scope: &mut Scope<'_>) -> Option<Arc<Relation>> {
     let place = scope.text.place(name);
     let Some(relation) = relation_name(name) else {
         let message = format!("unknown relation `{name}`: products are named without a schema before them");
@@ -278,9 +342,9 @@ fn named(
         scope.diagnostics.push(Diagnostic::error(codes::UNKNOWN_RELATION, place, message).help(format!("write `{last}`")));
         return None;
     };
-    let found = relations.find(&relation);
+    let found = scope.products.find(&relation);
     if found.is_none() {
-        let names = relations.names();
+        let names = scope.products.names();
         let help = match nearest(&relation, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "there is no product to read from".into(),
@@ -329,20 +393,6 @@ fn check_aliases(factors: &[Factor], scope: &mut Scope<'_>) -> Option<()> {
         }
     }
     fine
-}
-
-/// The operator that reads an input, which is in sight from now on.
-fn scan(input: Input, scope: &mut Scope<'_>) -> Side {
-    let at = scope.inputs.len();
-    let relation = input.relation.clone();
-    let key = relation.key.iter().filter_map(|column| relation.position(column)).collect();
-    let (changes, key_of) = match relation.shape {
-        Shape::Stream => (Changes::Append, None),
-        Shape::Table => (Changes::Upsert(key), Some(at)),
-    };
-    let node = Node::Scan { input: at, schema: Arc::new(input.schema()), changes };
-    scope.inputs.push(input);
-    Side { node, time: Some(at), key_of }
 }
 
 /// The kind of a join and its condition; all kinds but INNER and LEFT are refused by name.
@@ -403,6 +453,5 @@ fn place_start(scope: &Scope<'_>, place: &Place) -> usize {
 pub(crate) fn event_time(names: &[Ident], scope: &Scope<'_>) -> Option<usize> {
     let [alias, column] = names else { return None };
     let input = scope.input(alias)?;
-    let relation = &scope.inputs.get(input)?.relation;
-    (column.value == ROWTIME || column.value == relation.time_field).then_some(input)
+    scope.inputs.get(input)?.is_time(&column.value).then_some(input)
 }

@@ -14,7 +14,7 @@ use super::names::Scope;
 use super::query::{AsOf, Changes, JoinKind, Node, On};
 use super::relations::schema_of;
 use crate::model::diagnostic::{Diagnostic, Place};
-use crate::model::row::{ROWTIME, type_name};
+use crate::model::row::type_name;
 
 const MS_PER_DAY: i64 = 86_400_000;
 
@@ -87,7 +87,7 @@ fn moment(expr: &Expr, scope: &Scope<'_>) -> Option<Moment> {
             let alias = column.relation.as_ref()?.table();
             let input = scope.inputs.iter().position(|i| i.alias == alias)?;
             let owner = scope.inputs.get(input)?;
-            if column.name != ROWTIME && column.name != owner.relation.time_field {
+            if !owner.is_time(&column.name) {
                 return None;
             }
             let exact = match owner.column(&column.name)? {
@@ -296,9 +296,10 @@ fn interval_join(request: Request, scope: &mut Scope<'_>, filter: &mut Vec<Ast>,
     }
     let schema = schema_of_join(&left.node, &right.node, kind);
     let on = equal.into_iter().map(|(on, _)| on).collect();
+    let (left_unique, right_unique) = (left.unique, right.unique);
     let (left, right) = (Box::new(left.node), Box::new(right.node));
     let node = Node::IntervalJoin { left, right, on, lower_ms, upper_ms, residual: conjunction(residual), kind, schema };
-    Some(Side { node, time: None, key_of: None })
+    Some(Side { node, time: None, unique: both_unique(left_unique, right_unique) })
 }
 
 /// Moves the bounds on time that stand in WHERE into an inner join's condition. What they say exactly is said there.
@@ -324,7 +325,7 @@ fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {
     if let Some(as_of) = as_of {
         check_as_of(&as_of, &stream, scope)?;
     }
-    let key = key_columns(&table, scope)?;
+    let key = key_of(&table, &place, scope)?;
     let conjuncts = conjuncts.into_iter().map(without_time).collect();
     let (equal, mut residual) = parts(conjuncts);
     let (on, rest, missing) = match_key(equal, &key, scope)?;
@@ -338,10 +339,10 @@ fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {
     }
     residual.extend(rest);
     let schema = schema_of_join(&stream.node, &table.node, kind);
-    let time = stream.time;
+    let (time, unique) = (stream.time, stream.unique);
     let (stream, table) = (Box::new(stream.node), Box::new(table.node));
     let node = Node::LookupJoin { stream, table, on, residual: conjunction(residual), kind, as_of: AsOf::EventTime, schema };
-    Some(Side { node, time, key_of: None })
+    Some(Side { node, time, unique })
 }
 
 /// Conditions on times mean nothing special outside of a join of two streams.
@@ -374,10 +375,22 @@ fn check_as_of(as_of: &Ast, stream: &Side, scope: &mut Scope<'_>) -> Option<()> 
     None
 }
 
-/// The columns of a table's key.
-pub(crate) fn key_columns(side: &Side, scope: &Scope<'_>) -> Option<Vec<Column>> {
-    let input = scope.inputs.get(side.key_of?)?;
-    Some(input.relation.key.iter().map(|name| Column::new(Some(input.alias.clone()), name.clone())).collect())
+/// The columns of a table's key. Refuses a table without one.
+fn key_of(side: &Side, place: &Place, scope: &mut Scope<'_>) -> Option<Vec<Column>> {
+    let key = side.key();
+    if key.is_none() {
+        let message = "a join of a table whose rows have no key is not supported yet";
+        let help = "make a product of its own of it, with a key";
+        scope.diagnostics.push(Diagnostic::error(codes::JOIN, place.clone(), message).help(help));
+    }
+    key
+}
+
+/// The columns that no two pairs have equal, where each side has such columns.
+fn both_unique(left: Option<Vec<Column>>, right: Option<Vec<Column>>) -> Option<Vec<Column>> {
+    let (mut left, right) = (left?, right?);
+    left.extend(right);
+    Some(left)
 }
 
 type Matched = (Vec<On>, Vec<Expr>, Vec<String>);
@@ -431,7 +444,7 @@ fn lossy(expr: &Expr, scope: &Scope<'_>) -> Option<(String, String)> {
 
 fn table_join(request: Request, scope: &mut Scope<'_>, same: &mut Vec<(Column, Column)>) -> Option<Side> {
     let Request { left, right, kind, conjuncts, place, .. } = request;
-    let (left_key, right_key) = (key_columns(&left, scope)?, key_columns(&right, scope)?);
+    let (left_key, right_key) = (key_of(&left, &place, scope)?, key_of(&right, &place, scope)?);
     let conjuncts = conjuncts.into_iter().map(without_time).collect();
     let (equal, mut residual) = parts(conjuncts);
     let (on, rest, missing) = match_key(equal, &right_key, scope)?;
@@ -462,10 +475,10 @@ fn table_join(request: Request, scope: &mut Scope<'_>, same: &mut Vec<(Column, C
     residual.extend(rest);
     let schema = schema_of_join(&left.node, &right.node, kind);
     let positions = left_key.iter().filter_map(|c| schema.maybe_index_of_column(c)).collect();
-    let (key_of, changes) = (left.key_of, Changes::Upsert(positions));
+    let changes = Changes::Upsert(positions);
     let (left, right) = (Box::new(left.node), Box::new(right.node));
     let node = Node::TableJoin { left, right, on, residual: conjunction(residual), kind, schema, changes };
-    Some(Side { node, time: None, key_of })
+    Some(Side { node, time: None, unique: None })
 }
 
 /// The same equality by the key's own column: a delete carries no other.

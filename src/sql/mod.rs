@@ -28,6 +28,7 @@ mod relations;
 mod result;
 mod select;
 mod show;
+mod subquery;
 mod text;
 mod types;
 
@@ -39,6 +40,8 @@ pub use geo::{geo_distance, haversine_km};
 pub use query::{ColumnUse, Query};
 pub use relations::{Relation, Relations};
 pub use result::Target;
+
+use std::collections::HashSet;
 
 use crate::model::diagnostic::{Diagnostics, Place, has_errors};
 use crate::model::product::SqlText;
@@ -67,22 +70,23 @@ fn bind_here(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (
         Ok(parsed) => parsed,
         Err(diagnostic) => return (None, vec![*diagnostic]),
     };
-    let (select, refused) = refuse::select(&parsed.query, &parsed.text);
-    let mut scope = Scope { text: &parsed.text, inputs: Vec::new(), complete: false, uses: Vec::new(), diagnostics: Vec::new() };
-    let selected = select.and_then(|select| select::bind(select, relations, &mut scope));
-    let query = selected.map(|selected| {
+    let mut scope = Scope::new(&parsed.text, relations);
+    let selected = subquery::bind(&parsed.query, &mut scope);
+    let query = selected.map(|mut selected| {
         // A refused clause may be just what the result lacks.
-        let key = if refused.is_empty() { result::check(&selected, target, &mut scope) } else { Vec::new() };
-        let (root, inputs) = prune::prune(selected.root, &scope.inputs);
+        let key = if scope.diagnostics.is_empty() { result::check(&mut selected, target, &mut scope) } else { Vec::new() };
+        let (root, inputs) = prune::prune(selected.root, &scope.scanned);
         let row_type = Arc::new(RowType::new(root.schema().fields().clone()));
         let mut uses = std::mem::take(&mut scope.uses);
         uses.sort_by_key(|read| read.place.start);
-        uses.dedup();
+        // A sub-query that is used twice was bound twice.
+        let mut seen = HashSet::new();
+        uses.retain(|read| seen.insert((read.product.clone(), read.column.clone(), read.place.start, read.place.end)));
         Query { inputs, root, row_type, key, uses }
     });
-    let mut diagnostics = refused;
-    diagnostics.append(&mut scope.diagnostics);
+    let mut diagnostics = std::mem::take(&mut scope.diagnostics);
     diagnostics.sort_by_key(|d| d.place.as_ref().map(|p| (p.start, p.end)));
+    diagnostics.dedup();
     let query = query.filter(|_| !has_errors(&diagnostics));
     (query, diagnostics)
 }

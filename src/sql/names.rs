@@ -13,20 +13,60 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::codes;
 use super::query::ColumnUse;
-use super::relations::{Input, nearest, some_of};
+use super::relations::{Input, Relations, Scanned, nearest, some_of};
+use super::subquery::Cte;
 use super::text::Text;
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::model::row::ROWTIME;
 
-/// The relations of FROM that are in sight, and what was read from them so far.
-#[derive(Debug)]
+/// The relations of FROM that are in sight, and what the whole query has read so far.
 pub(crate) struct Scope<'a> {
     pub(crate) text: &'a Text<'a>,
+    pub(crate) products: &'a dyn Relations,
+    /// The relations of the innermost SELECT.
     pub(crate) inputs: Vec<Input>,
-    /// Whether all relations of FROM are in sight, so that unknown names are known to be wrong.
+    /// Whether all relations of its FROM are in sight, so that unknown names are known to be wrong.
     pub(crate) complete: bool,
+    /// The sub-queries of WITH that are in sight, the innermost last.
+    pub(crate) ctes: Vec<Cte<'a>>,
+    /// How many sub-queries are around.
+    pub(crate) depth: usize,
+    /// How many relations FROM has named so far, in all sub-queries.
+    pub(crate) relations: usize,
+    /// The products that are scanned, in the order of the text.
+    pub(crate) scanned: Vec<Scanned>,
     pub(crate) uses: Vec<ColumnUse>,
     pub(crate) diagnostics: Diagnostics,
+}
+
+impl<'a> Scope<'a> {
+    /// Nothing in sight yet.
+    pub(crate) fn new(text: &'a Text<'a>, products: &'a dyn Relations) -> Self {
+        Scope {
+            text,
+            products,
+            inputs: Vec::new(),
+            complete: false,
+            ctes: Vec::new(),
+            depth: 0,
+            relations: 0,
+            scanned: Vec::new(),
+            uses: Vec::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Binds a SELECT of its own, which sees nothing of the one around it.
+    pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let inputs = std::mem::take(&mut self.inputs);
+        let complete = std::mem::replace(&mut self.complete, false);
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        self.inputs = inputs;
+        self.complete = complete;
+        result
+    }
 }
 
 impl Scope<'_> {
@@ -48,10 +88,10 @@ impl Scope<'_> {
 
     /// Remembers that a column is read at a place.
     pub(crate) fn read(&mut self, input: usize, column: &str, place: Place) {
-        let Some(input) = self.inputs.get(input) else { return };
-        let relation = &input.relation;
+        // What a sub-query reads was remembered inside it.
+        let Some(relation) = self.inputs.get(input).and_then(|input| input.product.as_ref()) else { return };
         let column = if column == ROWTIME { relation.time_field.as_str() } else { column };
-        if column != ROWTIME {
+        if column != ROWTIME && relation.position(column).is_some() {
             self.uses.push(ColumnUse { product: relation.product.clone(), column: column.to_string(), place });
         }
     }
@@ -198,7 +238,7 @@ impl Scope<'_> {
 
     fn unknown_alias(&mut self, alias: &Ident) {
         let aliases: Vec<&str> = self.inputs.iter().map(|i| i.alias.as_str()).collect();
-        let called = |input: &&Input| input.relation.product.replace('-', "_").eq_ignore_ascii_case(&alias.value);
+        let called = |input: &&Input| input.name.eq_ignore_ascii_case(&alias.value);
         let renamed = self.inputs.iter().find(called).map(|input| format!("it is called `{}` here", input.alias));
         let help = match nearest(&alias.value, aliases.iter().copied()) {
             _ if renamed.is_some() => renamed.unwrap_or_default(),
@@ -224,7 +264,7 @@ fn column_of(input: &Input, column: &Ident) -> Option<String> {
 
 /// Why a column of the contract can't be read, if that is so.
 fn unreadable(input: &Input, column: &Ident) -> Option<String> {
-    input.relation.unsupported.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.value)).map(|(_, reason)| reason.clone())
+    input.unsupported.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.value)).map(|(_, reason)| reason.clone())
 }
 
 fn quoted(name: String, span: Span) -> Ident {

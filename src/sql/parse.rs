@@ -5,7 +5,6 @@ use datafusion_sql::sqlparser::dialect::Dialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::codes;
@@ -264,7 +263,7 @@ pub(crate) fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
     match parse(sql) {
         Err(diagnostic) => (Vec::new(), vec![*diagnostic]),
         Ok(parsed) => {
-            let mut walk = Reads { text: &parsed.text, ctes: BTreeSet::new(), found: Vec::new() };
+            let mut walk = Reads { text: &parsed.text, around: Vec::new(), found: Vec::new() };
             let _ = parsed.query.visit(&mut walk);
             (walk.found, Vec::new())
         }
@@ -273,8 +272,16 @@ pub(crate) fn reads(sql: &SqlText) -> (Vec<(String, Place)>, Diagnostics) {
 
 struct Reads<'a> {
     text: &'a Text<'a>,
-    ctes: BTreeSet<String>,
+    around: Vec<Around>,
     found: Vec<(String, Place)>,
+}
+
+/// The WITH of a query that is being walked through.
+struct Around {
+    /// Its sub-queries, by their places in memory, and their names.
+    ctes: Vec<(*const AstQuery, String)>,
+    /// How many of them were walked through: those are in sight.
+    seen: usize,
 }
 
 impl Visitor for Reads<'_> {
@@ -282,14 +289,25 @@ impl Visitor for Reads<'_> {
 
     fn pre_visit_query(&mut self, query: &AstQuery) -> ControlFlow<()> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.ctes.extend(tables.map(|cte| name_of(&cte.alias.name)));
+        let ctes = tables.map(|cte| (std::ptr::from_ref(cte.query.as_ref()), name_of(&cte.alias.name))).collect();
+        self.around.push(Around { ctes, seen: 0 });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &AstQuery) -> ControlFlow<()> {
+        self.around.pop();
+        if let Some(around) = self.around.last_mut()
+            && around.ctes.get(around.seen).is_some_and(|(cte, _)| std::ptr::eq(*cte, query))
+        {
+            around.seen += 1;
+        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        if let Some(name) = relation_name(relation)
-            && !self.ctes.contains(&name)
-        {
+        let Some(name) = relation_name(relation) else { return ControlFlow::Continue(()) };
+        let mut in_sight = self.around.iter().flat_map(|around| around.ctes.iter().take(around.seen));
+        if !in_sight.any(|(_, cte)| *cte == name) {
             self.found.push((name, self.text.place(relation)));
         }
         ControlFlow::Continue(())

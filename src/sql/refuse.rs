@@ -1,18 +1,22 @@
 //! The clauses of a query that are not carried out: each that is set is refused at its place, none is ignored.
 
 use datafusion_sql::sqlparser::ast::{
-    GroupByExpr, LimitClause, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier, WildcardAdditionalOptions,
+    GroupByExpr, LimitClause, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier, Spanned,
+    WildcardAdditionalOptions,
 };
+use std::ops::Range;
 
 use super::codes;
 use super::text::Text;
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
 
 /// What is planned.
-const NOT_YET: &[&str] = &["WITH", "UNION ALL", "DISTINCT", "WINDOW", "QUALIFY"];
+const NOT_YET: &[&str] = &["UNION ALL", "DISTINCT", "WINDOW", "QUALIFY"];
 
 struct Refusals<'a> {
     text: &'a Text<'a>,
+    /// The bytes of the query or SELECT.
+    part: Range<usize>,
     found: Diagnostics,
 }
 
@@ -27,21 +31,32 @@ impl Refusals<'_> {
 
     /// The same for a clause behind all others, that one of `words` begins.
     fn last(&mut self, set: bool, words: &[&str], what: &str, help: &str) {
-        self.add(set, |text| text.place_of_last_word(words), what, help);
+        let part = self.part.clone();
+        self.add(set, |text| text.place_of_last_in(&part, words), what, help);
     }
 
     /// The same for a clause that the first of `words` begins.
     fn word(&mut self, set: bool, words: &[&str], what: &str, help: &str) {
-        self.add(set, |text| text.place_of_word(words), what, help);
+        let part = self.part.clone();
+        self.add(set, |text| text.place_of_first_in(&part, words), what, help);
     }
 }
 
-/// The one SELECT of a query, if it is one, and what is refused of all around it.
-pub(crate) fn select<'q>(query: &'q Query, text: &Text<'_>) -> (Option<&'q Select>, Diagnostics) {
-    let mut refusals = Refusals { text, found: Vec::new() };
-    // Named one by one, so that a new field of the parser does not go unseen.
-    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } = query;
-    refusals.word(with.is_some(), &["WITH"], "WITH", "make a product of its own of each sub-query, and read that");
+/// What is refused of the clauses around a query's body.
+pub(crate) fn query(query: &Query, text: &Text<'_>) -> Diagnostics {
+    let part = text.block(first_byte(&query.body, text));
+    let mut refusals = Refusals { text, part, found: Vec::new() };
+    // Named one by one, so that a new field of the parser does not go unseen. Without a refusal: the body, which is bound.
+    let Query { with, body: _, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
+        query;
+    if let Some(with) = with {
+        let help = "a query reads products, and not its own result: a product may be derived from another one again";
+        refusals.word(with.recursive, &["RECURSIVE"], "WITH RECURSIVE", help);
+        let hinted = with.cte_tables.iter().any(|cte| cte.materialized.is_some());
+        refusals.word(hinted, &["MATERIALIZED"], "MATERIALIZED", "leave it out");
+        refusals.word(with.cte_tables.iter().any(|cte| cte.from.is_some()), &["FROM"], "FROM behind a sub-query of WITH", "");
+        refusals.word(with.cte_tables.iter().any(|cte| cte.alias.at.is_some()), &["AT"], "AT behind a name", "");
+    }
     refusals.last(
         order_by.is_some(),
         &["ORDER"],
@@ -56,17 +71,15 @@ pub(crate) fn select<'q>(query: &'q Query, text: &Text<'_>) -> (Option<&'q Selec
     refusals.last(settings.is_some(), &["SETTINGS"], "SETTINGS", "");
     refusals.last(format_clause.is_some(), &["FORMAT"], "FORMAT", "");
     refusals.word(!pipe_operators.is_empty(), &["|>"], "the pipe operator", "");
-    let select = body_of(body, &mut refusals);
-    if let Some(select) = select {
-        clauses(select, &mut refusals);
-    }
-    (select, refusals.found)
+    refusals.found
 }
 
-/// The SELECT of a body, or why it is none.
-fn body_of<'q>(body: &'q SetExpr, refusals: &mut Refusals<'_>) -> Option<&'q Select> {
+/// Why a query's body is not carried out, if it is neither a SELECT nor a query in parentheses.
+pub(crate) fn body(body: &SetExpr, text: &Text<'_>) -> Diagnostics {
+    let part = text.block(first_byte(body, text));
+    let mut refusals = Refusals { text, part, found: Vec::new() };
     match body {
-        SetExpr::Select(select) => Some(select),
+        SetExpr::Select(_) | SetExpr::Query(_) => {}
         SetExpr::SetOperation { op, set_quantifier, .. } => {
             let (word, help) = match op {
                 SetOperator::Union => ("UNION", "make a product of its own of each part"),
@@ -75,32 +88,36 @@ fn body_of<'q>(body: &'q SetExpr, refusals: &mut Refusals<'_>) -> Option<&'q Sel
             };
             let what = if *set_quantifier == SetQuantifier::All { format!("{word} ALL") } else { word.to_string() };
             refusals.word(true, &[word, "MINUS"], &what, help);
-            None
-        }
-        SetExpr::Query(query) => {
-            let place = |text: &Text<'_>| text.start();
-            refusals.add(true, place, "a query in parentheses", "take the parentheses away");
-            let _ = query;
-            None
         }
         SetExpr::Values(_) => {
             refusals.word(true, &["VALUES"], "VALUES", "a product with `source: {replay: {..}}` brings given records in");
-            None
         }
-        SetExpr::Table(_) => {
-            refusals.word(true, &["TABLE"], "TABLE", "write `SELECT * FROM ..`");
-            None
-        }
+        SetExpr::Table(_) => refusals.word(true, &["TABLE"], "TABLE", "write `SELECT * FROM ..`"),
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            refusals.add(
-                true,
-                |text| text.start(),
-                "a statement that changes data",
-                "a derivation is a SELECT: mesh writes its result",
-            );
-            None
+            let words = &["INSERT", "UPDATE", "DELETE", "MERGE"];
+            let help = "a derivation is a SELECT: mesh writes its result";
+            refusals.word(true, words, "a statement that changes data", help);
         }
     }
+    refusals.found
+}
+
+/// Where a query's body starts, as far as the parser knows.
+fn first_byte(body: &SetExpr, text: &Text<'_>) -> usize {
+    match body {
+        SetExpr::Select(select) => text.bytes(select.select_token.0.span).start,
+        SetExpr::SetOperation { left, .. } => first_byte(left, text),
+        SetExpr::Query(query) => first_byte(&query.body, text),
+        other => text.bytes(other.span()).start,
+    }
+}
+
+/// What is refused of a SELECT's clauses.
+pub(crate) fn select(select: &Select, text: &Text<'_>) -> Diagnostics {
+    let part = text.arm(text.bytes(select.select_token.0.span).start);
+    let mut refusals = Refusals { text, part, found: Vec::new() };
+    clauses(select, &mut refusals);
+    refusals.found
 }
 
 fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
@@ -189,8 +206,8 @@ pub(crate) fn wildcard(options: &WildcardAdditionalOptions, text: &Text<'_>) -> 
         opt_rename,
         opt_alias,
     } = options;
-    let mut refusals = Refusals { text, found: Vec::new() };
     let from = text.bytes(wildcard_token.0.span).start;
+    let mut refusals = Refusals { text, part: text.arm(from), found: Vec::new() };
     let mut word = |set: bool, word: &str, help: &str| {
         refusals.add(set, |text| text.place_of_word_after(&[word], from), &format!("`*` with {word}"), help);
     };

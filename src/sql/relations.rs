@@ -46,20 +46,49 @@ impl Relation {
     }
 }
 
-/// One occurrence of a product in FROM.
+/// A product that the query scans; each occurrence in FROM, also in sub-queries, is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Scanned {
+    pub(crate) alias: String,
+    pub(crate) relation: Arc<Relation>,
+}
+
+/// One relation of FROM, as names see it: a product, or a sub-query.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) alias: String,
-    pub(crate) relation: Arc<Relation>,
-    /// Whether a LEFT join may leave this side without a row.
+    /// What FROM calls it before the alias: a product, or a sub-query of WITH.
+    pub(crate) name: String,
+    /// Its columns without `rowtime`, which each has behind them.
+    pub(crate) row_type: Arc<RowType>,
+    /// Columns that have no type, each with the reason.
+    pub(crate) unsupported: Vec<(String, String)>,
+    /// The columns that are the event time, besides `rowtime`.
+    pub(crate) times: Vec<String>,
+    /// The product whose columns are among them; `None` for a sub-query, which has its own.
+    pub(crate) product: Option<Arc<Relation>>,
+    /// Whether an outer join may leave this side without a row.
     pub(crate) optional: bool,
 }
 
 impl Input {
+    /// A product under an alias.
+    pub(crate) fn product(alias: String, relation: Arc<Relation>) -> Self {
+        Input {
+            alias,
+            name: relation.product.replace('-', "_"),
+            row_type: relation.row_type.clone(),
+            unsupported: relation.unsupported.clone(),
+            times: relation.time_column().map(|_| relation.time_field.clone()).into_iter().collect(),
+            product: Some(relation),
+            optional: false,
+        }
+    }
+
     /// The columns and `rowtime`, as a schema qualified by the alias.
     pub(crate) fn schema(&self) -> DFSchema {
         let qualifier = TableReference::bare(self.alias.clone());
-        let columns = self.relation.row_type.fields().iter().filter(|f| f.name() != ROWTIME).cloned();
+        let columns = self.row_type.fields().iter().filter(|f| f.name() != ROWTIME).cloned();
         let fields = columns.chain(std::iter::once(Arc::new(Field::new(ROWTIME, rowtime_type(), false))));
         let fields = fields
             .map(|f| (Some(qualifier.clone()), if self.optional { Arc::new(f.as_ref().clone().with_nullable(true)) } else { f }));
@@ -71,14 +100,19 @@ impl Input {
         if name == ROWTIME {
             Some(rowtime_type())
         } else {
-            self.relation.row_type.field_with_name(name).ok().map(|f| f.data_type().clone())
+            self.row_type.field_with_name(name).ok().map(|f| f.data_type().clone())
         }
     }
 
     /// The names of its columns, `rowtime` last.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        let columns = self.relation.row_type.fields().iter().map(|f| f.name().as_str()).filter(|n| *n != ROWTIME);
+        let columns = self.row_type.fields().iter().map(|f| f.name().as_str()).filter(|n| *n != ROWTIME);
         columns.chain(std::iter::once(ROWTIME))
+    }
+
+    /// Whether a column is the event time of its rows.
+    pub(crate) fn is_time(&self, column: &str) -> bool {
+        column == ROWTIME || self.times.iter().any(|time| time == column)
     }
 }
 

@@ -7,7 +7,7 @@ use super::names::Scope;
 use super::query::{Changes, Node};
 use super::relations::{nearest, some_of};
 use super::select::Selected;
-use crate::model::diagnostic::{Diagnostic, Place};
+use crate::model::diagnostic::{Diagnostic, Place, has_errors};
 use crate::model::product::Shape;
 
 /// What the product declares that the query makes.
@@ -18,8 +18,36 @@ pub struct Target<'a> {
     pub key: &'a [String],
 }
 
-/// Checks the result against the product. Gives the positions of the key's columns in the result.
-pub(crate) fn check(selected: &Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
+/// Checks the result against the product, and brings a table's rows under the product's key. Gives the positions of the
+/// key's columns in the result.
+pub(crate) fn check(selected: &mut Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
+    let before = scope.diagnostics.len();
+    let key = key_of(selected, target, scope);
+    if target.shape == Shape::Table && !has_errors(scope.diagnostics.get(before..).unwrap_or_default()) {
+        rekey(&mut selected.root, &key);
+    }
+    key
+}
+
+/// Puts a table's rows under another key than their own. Of rows with equal keys the last one counts.
+fn rekey(root: &mut Node, key: &[usize]) {
+    let own = root.changes();
+    let same = matches!(&own, Changes::Upsert(own) if same_columns(own, key));
+    if same || own == Changes::Append {
+        return;
+    }
+    // Something to stand in its place while it is wrapped.
+    let node =
+        std::mem::replace(root, Node::Union { inputs: Vec::new(), schema: root.schema().clone(), changes: Changes::Append });
+    let whole = if own == Changes::Retract { node } else { Node::Retract { input: Box::new(node) } };
+    *root = Node::Rekey { input: Box::new(whole), key: key.to_vec() };
+}
+
+fn same_columns(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().all(|position| b.contains(position))
+}
+
+fn key_of(selected: &Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Vec<usize> {
     let schema = selected.root.schema().clone();
     let mut key = Vec::new();
     for column in target.key {
@@ -45,16 +73,20 @@ pub(crate) fn check(selected: &Selected, target: &Target<'_>, scope: &mut Scope<
             "the product is a stream, and the query's result is a table: its rows are replaced and deleted".into(),
             "declare `shape: table`, or read a stream".into(),
         )),
+        (Shape::Table, Changes::Append) if unique(selected, &key) => None,
         (Shape::Table, Changes::Append) => Some(error(
             format!(
                 "the product is a table, and the query's result is a stream: nothing says which of the rows of one key ({names}) counts"
             ),
             format!("GROUP BY {names}, and write latest(x) for the other columns, or declare `shape: stream`"),
         )),
-        (Shape::Table, Changes::Upsert(own)) => {
+        (Shape::Table, Changes::Upsert(own)) if grouped(&selected.root) => {
             other_key(&own, &key, selected, target).map(|(message, help)| error(message, help))
         }
-        (Shape::Table, Changes::Retract) => None,
+        (Shape::Table, Changes::Retract) if grouped(&selected.root) => {
+            other_key(&[], &key, selected, target).map(|(message, help)| error(message, help))
+        }
+        (Shape::Table, Changes::Upsert(_) | Changes::Retract) => None,
     };
     if let Some(mut diagnostic) = diagnostic {
         if let Some(clause) = grouped(&selected.root).then(|| scope.text.place_of_last_word(&["GROUP"])) {
@@ -78,7 +110,12 @@ fn missing(column: &str, schema: &DFSchema, selected: &Selected, scope: &Scope<'
         .help(help)
 }
 
-/// Why a result's own key is not the product's.
+/// Whether no two rows of a stream have the same key.
+fn unique(selected: &Selected, key: &[usize]) -> bool {
+    selected.unique.as_ref().is_some_and(|unique| unique.iter().all(|position| key.contains(position)))
+}
+
+/// Why the key of a grouped result is not the product's.
 fn other_key(own: &[usize], key: &[usize], selected: &Selected, target: &Target<'_>) -> Option<(String, String)> {
     let names = target.key.join(", ");
     if let [first, ..] = selected.lost_key.as_slice() {
@@ -86,8 +123,7 @@ fn other_key(own: &[usize], key: &[usize], selected: &Selected, target: &Target<
             format!("each row of the result is known by {}, which the list of columns lacks", selected.lost_key.join(", "));
         return Some((message, format!("add {first} to the list, and to the product's key")));
     }
-    let same = own.len() == key.len() && own.iter().all(|position| key.contains(position));
-    if same {
+    if same_columns(own, key) {
         return None;
     }
     let field = |position: &usize| selected.root.schema().fields().get(*position).map(|f| f.name().clone());
@@ -97,11 +133,7 @@ fn other_key(own: &[usize], key: &[usize], selected: &Selected, target: &Target<
         return Some((message, "add GROUP BY with the columns of the key".into()));
     }
     let own = own.join(", ");
-    let help = if grouped(&selected.root) {
-        format!("GROUP BY {names}, or declare `key: [{own}]`")
-    } else {
-        format!("declare `key: [{own}]`")
-    };
+    let help = format!("GROUP BY {names}, or declare `key: [{own}]`");
     Some((format!("the result has one row for each {own}, and the product's key is {names}"), help))
 }
 

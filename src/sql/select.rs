@@ -14,13 +14,12 @@ use super::codes;
 use super::expr::{Bound, conjunction};
 use super::forms::Aggregates;
 use super::from;
-use super::join::key_columns;
 use super::names::Scope;
 use super::nulls::{Facts, facts_of, nullable};
 use super::parse::name_of;
 use super::query::{Changes, Node};
 use super::refuse;
-use super::relations::{Relations, schema_of};
+use super::relations::schema_of;
 use super::show;
 use super::types::{Family, family, kept};
 use crate::model::diagnostic::{Diagnostic, Place};
@@ -41,21 +40,34 @@ struct Rows {
     node: Node,
     schema: DFSchema,
     facts: Facts,
+    /// The columns of a table's key.
+    key: Vec<Column>,
+    /// Columns of which no two rows of a stream have equal values, where such are known.
+    unique: Option<Vec<Column>>,
+    /// Columns that are equal to a column of the key, and that column.
+    same: Vec<(Column, Column)>,
+    /// Columns that are the rows' event time.
+    times: Vec<Column>,
 }
 
-/// A SELECT, bound: its root is a projection.
+/// A query or sub-query, bound. Its columns have bare names that differ.
 pub(crate) struct Selected {
     pub(crate) root: Node,
     /// The places of the result's columns.
     pub(crate) places: Vec<Place>,
-    /// Columns that the result's key was made of, but that the list lacks, and why the result has a key.
+    /// The columns that each row of a table was known by, if the list of columns lacks one of them.
     pub(crate) lost_key: Vec<String>,
+    /// Columns of which no two rows of an append result have equal values, where such are known.
+    pub(crate) unique: Option<Vec<usize>>,
+    /// Columns that are the rows' event time.
+    pub(crate) times: Vec<usize>,
 }
 
 /// Binds a SELECT. What is wrong is kept in the scope.
-pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope<'_>) -> Option<Selected> {
+pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>) -> Option<Selected> {
+    let before = scope.diagnostics.len();
     let mut filter: Vec<Ast> = select.selection.iter().flat_map(from::split).cloned().collect();
-    let from = from::bind(select, relations, scope, &mut filter);
+    let from = from::bind(select, scope, &mut filter);
     if !scope.complete {
         return None;
     }
@@ -72,19 +84,27 @@ pub(crate) fn bind(select: &Select, relations: &dyn Relations, scope: &mut Scope
     let mut items: Vec<Item> = items.into_iter().flatten().collect();
     check_names(&items, scope);
     let mut from = from?;
-    if !scope.diagnostics.is_empty() {
+    if scope.diagnostics.len() > before {
         return None;
     }
     from.facts.extend(conditions.iter().flat_map(facts_of));
-    let (key, same) = (key_columns(&from.side, scope).unwrap_or_default(), from.same.clone());
+    let (key, unique) = (from.side.key().unwrap_or_default(), from.side.unique);
+    let times = event_times(from.side.time, scope);
     let node = filtered(from.side.node, conditions);
-    let rows = Rows { node, schema, facts: from.facts };
+    let rows = Rows { node, schema, facts: from.facts, key, unique, same: from.same, times };
     let grouped = group.is_some() || having.is_some() || items.iter().any(|item| holds_aggregate(&item.expr));
     if grouped {
-        let (rows, key) = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
-        return project(rows, items, &key, &[], scope);
+        let rows = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
+        return project(rows, items, scope);
     }
-    project(rows, items, &key, &same, scope)
+    project(rows, items, scope)
+}
+
+/// The columns that are the event time of the rows, which is that of one input.
+fn event_times(time: Option<usize>, scope: &Scope<'_>) -> Vec<Column> {
+    let Some(input) = time.and_then(|at| scope.inputs.get(at)) else { return Vec::new() };
+    let names = input.times.iter().map(String::as_str).chain([ROWTIME]);
+    names.map(|name| Column::new(Some(input.alias.clone()), name)).collect()
 }
 
 fn filtered(node: Node, conditions: Vec<Expr>) -> Node {
@@ -180,7 +200,7 @@ fn wildcard(only: Option<usize>, options: &WildcardAdditionalOptions, scope: &mu
         let matches = |c: &str| c == name.value || (name.quote_style.is_none() && c.eq_ignore_ascii_case(&name.value));
         let mut known = inputs.iter().filter_map(|at| scope.inputs.get(*at));
         let unsupported = |c: &(String, String)| c.0.eq_ignore_ascii_case(&name.value);
-        if !known.any(|input| input.columns().any(matches) || input.relation.unsupported.iter().any(unsupported)) {
+        if !known.any(|input| input.columns().any(matches) || input.unsupported.iter().any(unsupported)) {
             let place = scope.text.place_of(name.span);
             let columns: Vec<String> =
                 inputs.iter().filter_map(|at| scope.inputs.get(*at)).flat_map(|i| i.columns().map(str::to_string)).collect();
@@ -201,7 +221,7 @@ fn wildcard(only: Option<usize>, options: &WildcardAdditionalOptions, scope: &mu
     let mut items = Vec::new();
     for at in inputs {
         let Some(input) = scope.inputs.get(at).cloned() else { continue };
-        if let Some((column, reason)) = input.relation.unsupported.iter().find(|(column, _)| !out(column)) {
+        if let Some((column, reason)) = input.unsupported.iter().find(|(column, _)| !out(column)) {
             let message = format!("column `{}.{column}` can't be read: {reason}", input.alias);
             let help = format!("write `* EXCEPT ({column})`");
             scope.diagnostics.push(Diagnostic::error(codes::UNREADABLE_COLUMN, place.clone(), message).help(help));
@@ -301,15 +321,9 @@ fn group_item(expr: &Ast, select: &Select, items: &[Option<Item>], scope: &mut S
     Some(expr)
 }
 
-/// Takes the aggregates out of the list and HAVING. Gives the grouped rows, and the columns of their key.
-fn aggregated(
-    rows: Rows,
-    group: Vec<Expr>,
-    items: &mut [Item],
-    having: Option<Bound>,
-    scope: &mut Scope<'_>,
-) -> Option<(Rows, Vec<Column>)> {
-    let Rows { node, schema, facts } = rows;
+/// Takes the aggregates out of the list and HAVING. Gives the grouped rows.
+fn aggregated(rows: Rows, group: Vec<Expr>, items: &mut [Item], having: Option<Bound>, scope: &mut Scope<'_>) -> Option<Rows> {
+    let Rows { node, schema, facts, .. } = rows;
     if node.changes() != Changes::Append {
         let place = items.iter().find(|i| holds_aggregate(&i.expr)).map(|i| i.place.clone());
         let place = place.unwrap_or_else(|| scope.text.place_of_word(&["GROUP", "HAVING"]));
@@ -343,7 +357,8 @@ fn aggregated(
         schema: Arc::new(output.clone()),
         changes: Changes::Upsert(positions),
     };
-    Some((Rows { node: filtered(node, having.into_iter().collect()), schema: output, facts: known }, key))
+    let node = filtered(node, having.into_iter().collect());
+    Some(Rows { node, schema: output, facts: known, key, unique: None, same: Vec::new(), times: Vec::new() })
 }
 
 /// An expression over the groups; a column that is neither grouped nor aggregated is refused at its own place.
@@ -387,9 +402,10 @@ fn place_of_column(ast: &Ast, column: &Column, scope: &Scope<'_>) -> Option<Plac
     }
 }
 
-/// The list of columns over its rows. `key`: the columns of the rows' key; `same`: columns that equal one of them.
-fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column)], scope: &mut Scope<'_>) -> Option<Selected> {
-    let Rows { node, schema, facts } = rows;
+/// The list of columns over its rows.
+fn project(rows: Rows, items: Vec<Item>, scope: &mut Scope<'_>) -> Option<Selected> {
+    let Rows { node, schema, facts, key, unique, same, times } = rows;
+    let before = scope.diagnostics.len();
     let mut columns = Vec::new();
     let mut fields = Vec::new();
     let mut places = Vec::new();
@@ -409,7 +425,7 @@ fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column
         columns.push(in_kept_type(item.expr, &data_type));
         places.push(item.place);
     }
-    if !scope.diagnostics.is_empty() {
+    if scope.diagnostics.len() > before {
         return None;
     }
     let mut lost_key = Vec::new();
@@ -417,18 +433,18 @@ fn project(rows: Rows, items: Vec<Item>, key: &[Column], same: &[(Column, Column
         Changes::Append => Changes::Append,
         Changes::Retract => Changes::Retract,
         Changes::Upsert(_) => {
-            let positions = key.iter().filter_map(|column| {
-                let position = position_of_key(&mut columns, column, same);
-                if position.is_none() {
-                    lost_key.push(column.flat_name());
-                }
-                position
-            });
-            Changes::Upsert(positions.collect())
+            let found: Vec<Option<usize>> = key.iter().map(|column| position_of_key(&mut columns, column, &same)).collect();
+            lost_key = key.iter().zip(&found).filter(|(_, at)| at.is_none()).map(|(column, _)| column.flat_name()).collect();
+            if lost_key.is_empty() { Changes::Upsert(found.into_iter().flatten().collect()) } else { Changes::Retract }
         }
     };
+    // A delete of an upsert edge has no more than the key: without it, whole rows are taken back.
+    let node = if lost_key.is_empty() { node } else { Node::Retract { input: Box::new(node) } };
+    let is = |expr: &Expr, column: &Column| matches!(expr, Expr::Column(c) if c == column);
+    let unique = unique.and_then(|unique| unique.iter().map(|column| columns.iter().position(|expr| is(expr, column))).collect());
+    let times = (0..columns.len()).filter(|at| columns.get(*at).is_some_and(|expr| times.iter().any(|t| is(expr, t)))).collect();
     let root = Node::Project { input: Box::new(node), columns, schema: Arc::new(schema_of(fields)), changes };
-    Some(Selected { root, places, lost_key })
+    Some(Selected { root, places, lost_key, unique, times })
 }
 
 fn in_kept_type(expr: Expr, data_type: &DataType) -> Expr {

@@ -143,6 +143,79 @@ impl<'a> Text<'a> {
         self.lexemes.iter().find(|lexeme| lexeme.bytes.start >= from && is_word(&lexeme.token, words))
     }
 
+    /// The place of the last word before byte `end` that is one of `words`, or the query's start.
+    pub(crate) fn place_of_word_before(&self, words: &[&str], end: usize) -> Place {
+        let before = self.lexemes.iter().take_while(|lexeme| lexeme.bytes.start < end);
+        let last = before.filter(|lexeme| is_word(&lexeme.token, words)).last();
+        last.map_or_else(|| self.start(), |lexeme| self.sql.place(lexeme.bytes.clone()))
+    }
+
+    /// The bytes between the parentheses around byte `at`; those of the whole text where there are none.
+    pub(crate) fn block(&self, at: usize) -> Range<usize> {
+        let here = self.lexemes.partition_point(|lexeme| lexeme.bytes.start < at);
+        let (before, behind) = self.lexemes.split_at(here.min(self.lexemes.len()));
+        let mut closed = 0usize;
+        let opening = before.iter().rev().find(|lexeme| unmatched(&lexeme.token, &mut closed, true));
+        let mut open = 0usize;
+        let closing = behind.iter().find(|lexeme| unmatched(&lexeme.token, &mut open, false));
+        let start = opening.map_or(0, |lexeme| lexeme.bytes.end);
+        start..closing.map_or(self.sql.text.len(), |lexeme| lexeme.bytes.start).max(start)
+    }
+
+    /// The bytes of the SELECT that byte `at` stands in: a part of its block, from one UNION to the next.
+    pub(crate) fn arm(&self, at: usize) -> Range<usize> {
+        let block = self.block(at);
+        let mut arm = block.clone();
+        for lexeme in self.outer(&block).filter(|lexeme| is_word(&lexeme.token, &["UNION", "EXCEPT", "MINUS", "INTERSECT"])) {
+            // The list of a `*` may begin with EXCEPT too, in parentheses or before a name.
+            if lexeme.bytes.start < at {
+                arm.start = lexeme.bytes.end;
+            } else if self.follows_set_operation(lexeme) {
+                arm.end = lexeme.bytes.start;
+                break;
+            }
+        }
+        arm
+    }
+
+    /// Whether a SELECT stands behind UNION or its like.
+    fn follows_set_operation(&self, word: &Lexeme) -> bool {
+        let behind = self.lexemes.iter().skip_while(|lexeme| lexeme.bytes.start <= word.bytes.start);
+        let mut behind = behind
+            .skip_while(|lexeme| lexeme.token == Token::LParen || is_word(&lexeme.token, &["ALL", "DISTINCT", "BY", "NAME"]));
+        behind.next().is_some_and(|lexeme| is_word(&lexeme.token, &["SELECT", "WITH", "VALUES", "TABLE"]))
+    }
+
+    /// The tokens of a range but those in parentheses inside it.
+    fn outer<'t>(&'t self, range: &Range<usize>) -> impl Iterator<Item = &'t Lexeme> + use<'t> {
+        let (start, end) = (range.start, range.end);
+        let mut depth = 0usize;
+        let inside = self.lexemes.iter().skip_while(move |l| l.bytes.start < start).take_while(move |l| l.bytes.start < end);
+        inside.filter(move |lexeme| {
+            match lexeme.token {
+                Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+                Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+                _ => return depth == 0,
+            }
+            false
+        })
+    }
+
+    /// The place of the first word of a range, but for parentheses inside it, that is one of `words`, or the range's start.
+    pub(crate) fn place_of_first_in(&self, range: &Range<usize>, words: &[&str]) -> Place {
+        self.place_or_start(self.outer(range).find(|lexeme| is_word(&lexeme.token, words)), range)
+    }
+
+    /// The same for the last word.
+    pub(crate) fn place_of_last_in(&self, range: &Range<usize>, words: &[&str]) -> Place {
+        self.place_or_start(self.outer(range).filter(|lexeme| is_word(&lexeme.token, words)).last(), range)
+    }
+
+    fn place_or_start(&self, found: Option<&Lexeme>, range: &Range<usize>) -> Place {
+        let first = || self.lexemes.iter().find(|lexeme| lexeme.bytes.start >= range.start);
+        found.or_else(first).map_or_else(|| self.start(), |lexeme| self.sql.place(lexeme.bytes.clone()))
+    }
+
     /// The query's first token.
     pub(crate) fn start(&self) -> Place {
         self.sql.place(self.lexemes.first().map_or(0..0, |lexeme| lexeme.bytes.clone()))
@@ -242,6 +315,21 @@ struct Level {
     deepest: usize,
     /// Tokens since the last separator.
     run: usize,
+}
+
+/// Whether a parenthesis has no partner among those that were walked over, forwards or backwards.
+fn unmatched(token: &Token, partners: &mut usize, backwards: bool) -> bool {
+    let opens = matches!(token, Token::LParen | Token::LBracket | Token::LBrace);
+    if !opens && !matches!(token, Token::RParen | Token::RBracket | Token::RBrace) {
+        return false;
+    }
+    if opens != backwards {
+        *partners += 1;
+        return false;
+    }
+    let alone = *partners == 0;
+    *partners = partners.saturating_sub(1);
+    alone
 }
 
 /// Whether the token just after the range opens a call's arguments: the parser's span of `f()` is `f`.
