@@ -127,6 +127,11 @@ fn products(
     let watch = Watch::new(&loaded.mesh, &options);
     if watch.counts().is_empty() {
         out.talk("nothing to run: no product has a source or a derivation");
+        if !arguments.until_idle {
+            // The servers are of use all the same.
+            runtime.block_on(signals.next());
+        }
+        return Ok(Exit::Worked);
     }
     let view = View::new(Shape::Table, out);
     let told_to_stop = run::drive(loaded, options, &watch, &view, (runtime, signals), out)?;
@@ -149,10 +154,12 @@ async fn applied(loaded: &Loaded, out: &Out) -> Result<Exit, Failure> {
     let (done, failed, skipped) = outcome.counts();
     if failed + skipped > 0 {
         apply::tell(&outcome, out)?;
-        return Ok(Exit::Failed);
     }
     if let Some(error) = outcome.error {
         return Err(error.into());
+    }
+    if failed + skipped > 0 {
+        return Ok(Exit::Failed);
     }
     out.talk(&format!("applied   {done} {}, {} products", if done == 1 { "step" } else { "steps" }, loaded.mesh.products.len()));
     Ok(Exit::Worked)

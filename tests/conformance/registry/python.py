@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Python's confluent-kafka against a registry and a broker: its serializers and its registry client.
 
-  registry_python.py --registry http://127.0.0.1:8081 --bootstrap 127.0.0.1:9092
+  REGISTRY=http://127.0.0.1:8081 BOOTSTRAP=127.0.0.1:9092 python.py
 
 Needs confluent-kafka[avro,json,protobuf,schemaregistry]. Prints a line for each case, what it saw or what was wrong, and
 exits 0 only if all are well. Names are new each time, so that it can run again on the same servers.
 """
-import argparse
 import json
+import os
 import sys
 import traceback
 import uuid
@@ -278,11 +278,7 @@ def metadata(servers):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--registry", required=True)
-    arguments.add_argument("--bootstrap", required=True)
-    arguments = arguments.parse_args()
-    servers = Servers(arguments.registry, arguments.bootstrap)
+    servers = Servers(os.environ["REGISTRY"], os.environ["BOOTSTRAP"])
     failed = 0
     for one in CASES:
         try:
