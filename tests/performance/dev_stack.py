@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Measures the dev broker beside Apache Kafka, on this machine, in one run, taking turns.
 
-    tests/stack/stack install && cargo build --release && tests/performance/dev_stack.py [--rounds 3] [--records 1000000]
+    tests/stack/stack install && cargo build --release && tests/performance/dev_stack.py [--rounds 3] [--records 1000000] [--suites]
 
 Start to first answer, resident memory when idle, and Kafka's own performance tools: records of 100 bytes produced and
-consumed. Prints a table; the figure is the median of the rounds, the ratio is Kafka's to ours.
+consumed. With --suites the tests that need servers, too: on a dev stack that they start, and on Apache Kafka and a registry
+that are started for them (the start is part of the time on both sides). Prints a table; the figure is the median of the
+rounds, the ratio is Kafka's to ours.
 """
 
 import argparse
@@ -107,17 +109,50 @@ def kafka(folder, records):
         subprocess.run([STACK, "stop", folder], check=False, stdout=subprocess.DEVNULL)
 
 
+SUITES = ("apply", "kafka_edge", "run")
+
+
+def suites(environment):
+    """Seconds that the tests take which need servers; most of them wait most of the time, so several run at once."""
+    began = time.monotonic()
+    command = ["cargo", "test", "--quiet", *(word for suite in SUITES for word in ("--test", suite)), "--", "--test-threads", "8"]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900)
+    if done.returncode != 0:
+        raise SystemExit(f"the suites failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return time.monotonic() - began
+
+
+def suites_on_mesh(_folder):
+    environment = {name: value for name, value in os.environ.items() if name not in ("MESH_BOOTSTRAP", "MESH_REGISTRY")}
+    return {"the suites with their servers, s": suites(environment)}
+
+
+def suites_on_kafka(folder):
+    began = time.monotonic()
+    try:
+        started = subprocess.run([STACK, "start", folder], capture_output=True, text=True, check=True, timeout=240).stdout
+        up = time.monotonic() - began
+        servers = dict(re.findall(r"(MESH_\w+)=(\S+)", started))
+        return {"the suites with their servers, s": suites(dict(os.environ, **servers)) + up}
+    finally:
+        subprocess.run([STACK, "stop", folder], check=False, stdout=subprocess.DEVNULL)
+
+
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--suites", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=1_000_000)
     arguments = parser.parse_args()
     seen = {"mesh dev": [], "Apache Kafka": []}
+    if arguments.suites:
+        subprocess.run(["cargo", "test", "--quiet", "--no-run"], cwd=PROJECT, check=True)
     for _ in range(arguments.rounds):
-        for name, measure in (("mesh dev", mesh), ("Apache Kafka", kafka)):
+        for name, measure, measure_suites in (("mesh dev", mesh, suites_on_mesh), ("Apache Kafka", kafka, suites_on_kafka)):
             folder = tempfile.mkdtemp(prefix="mesh-performance-")
             try:
-                seen[name].append(measure(folder, arguments.records))
+                figures = measure(folder, arguments.records)
+                seen[name].append(figures | (measure_suites(f"{folder}/suites") if arguments.suites else {}))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     print("| what | mesh dev | Apache Kafka | ratio |\n|---|---|---|---|")
