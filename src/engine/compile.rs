@@ -7,7 +7,6 @@ use super::aggregate::Aggregate;
 use super::dataflow::Rebuild;
 use super::error::CompileError;
 use super::expression::Expression;
-use super::filter::Filter;
 use super::interval_join::IntervalJoin;
 use super::key::KeyEncoder;
 use super::lookup_join::LookupJoin;
@@ -16,6 +15,8 @@ use super::project::Project;
 use super::table_join::TableJoin;
 use crate::model::row::type_name;
 use crate::sql::query::{self, Changes, Node, On, Query};
+
+mod rows;
 
 /// Nodes on top of one another at most; beyond it the tree could overflow the stack.
 const DEPTH: usize = 200;
@@ -60,13 +61,16 @@ pub(crate) struct Entry {
 /// What stands above a node.
 #[derive(Debug, Clone)]
 struct Above {
-    /// An operator of two inputs, to which the order among rows of both matters.
+    /// An operator to which the order of arrival matters, be it among the rows of two inputs or of one, and which takes
+    /// back no row that it does not know.
     join: bool,
     depth: usize,
     /// Which of the node's rows must be made again after a restart.
     rebuild: Rebuild,
     /// An operator above tells late rows by the records that they came from.
     origins: bool,
+    /// An operator above reads the rows' event times, so that a row that comes again later is not the same.
+    times: bool,
     /// For each column of the node's output whether anybody reads it.
     wanted: Vec<bool>,
 }
@@ -79,7 +83,7 @@ impl Above {
 
     /// For one of the inputs of a join.
     fn joined(&self, rebuild: Rebuild, wanted: Vec<bool>) -> Self {
-        Above { join: true, depth: self.depth + 1, rebuild, origins: self.origins, wanted }
+        Above { join: true, depth: self.depth + 1, rebuild, origins: self.origins, times: true, wanted }
     }
 }
 
@@ -128,8 +132,15 @@ impl Graph {
     pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
         let unread = Entry { target: None, rebuild: Rebuild::Nothing, origins: false, read: false };
         let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
+        if query.root.changes() == Changes::Retract {
+            return Err(CompileError(
+                "the result takes back whole rows, and a topic can only take back what it knows by a key; give the product a \
+                 key, or group the rows"
+                    .into(),
+            ));
+        }
         let wanted = vec![true; query.root.schema().fields().len()];
-        let above = Above { join: false, depth: 0, rebuild: Rebuild::Nothing, origins: false, wanted };
+        let above = Above { join: false, depth: 0, rebuild: Rebuild::Nothing, origins: false, times: false, wanted };
         graph.root = graph.node(&query.root, &above)?;
         Ok(graph)
     }
@@ -138,18 +149,9 @@ impl Graph {
         if above.depth > DEPTH {
             return Err(CompileError(format!("more than {DEPTH} operators stand on top of one another")));
         }
-        if node.changes() == Changes::Retract {
-            return Err(CompileError("results that take back whole rows are not carried out yet".into()));
-        }
         match node {
             Node::Scan { input, .. } => self.scan(*input, above),
-            Node::Filter { input, predicate } => {
-                let read = above.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column);
-                let feed = self.node(input, &above.single(wanted(input, read, std::iter::once(predicate))?))?;
-                let remember = !above.join && keeps_rows(input);
-                let filter = Filter::compile(predicate, input.schema(), &input.changes(), remember)?;
-                Ok(self.place(filter, vec![feed], lag_ms(input)))
-            }
+            Node::Filter { .. } => self.filter(node, above),
             Node::Project { input, columns, schema, changes } => {
                 let feed = self.node(input, &above.single(wanted(input, std::iter::empty(), columns.iter())?))?;
                 Ok(self.place(Project::compile(columns, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
@@ -162,16 +164,16 @@ impl Graph {
                 // Its own state comes from the changelog, so nothing below must be made again.
                 let read = group.iter().chain(aggregates.iter().flat_map(query::Aggregate::expressions));
                 let above = above.single(wanted(input, std::iter::empty(), read)?);
-                let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, ..above })?;
+                let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, times: true, ..above })?;
                 Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
             }
-            Node::Rename { .. } => Err(not_yet("a sub-query")),
-            Node::Retract { .. } => Err(not_yet("rows that are taken back")),
+            Node::Rename { .. } => self.rename(node, above),
+            Node::Retract { .. } => self.retract(node, above),
+            Node::Union { .. } => self.union(node, above),
+            Node::Distinct { .. } => self.distinct(node, above),
             Node::Rekey { .. } => Err(not_yet("another key")),
             Node::Window { .. } | Node::Aggregate { window: Some(_), .. } => Err(not_yet("a window")),
             Node::Unnest { .. } => Err(not_yet("UNNEST")),
-            Node::Union { .. } => Err(not_yet("UNION ALL")),
-            Node::Distinct { .. } => Err(not_yet("DISTINCT")),
             Node::TopN { .. } => Err(not_yet("the first rows of a partition")),
         }
     }
@@ -296,7 +298,10 @@ fn keys(on: &[On], left: &DFSchema, right: &DFSchema) -> Result<(Vec<Expression>
 fn require_append(node: &Node, whose: &str) -> Result<(), CompileError> {
     match node.changes() {
         Changes::Append => Ok(()),
-        _ => Err(CompileError(format!("{whose} needs rows that are only added, but these replace one another by key"))),
+        Changes::Upsert(_) => {
+            Err(CompileError(format!("{whose} needs rows that are only added, but these replace one another by key")))
+        }
+        Changes::Retract => Err(CompileError(format!("{whose} needs rows that are only added, but these are taken back"))),
     }
 }
 
@@ -331,8 +336,8 @@ fn lag_ms(node: &Node) -> i64 {
 /// Whether the node's rows come from an operator that keeps them all in memory.
 fn keeps_rows(node: &Node) -> bool {
     match node {
-        Node::Filter { input, .. } | Node::Project { input, .. } => keeps_rows(input),
-        Node::Aggregate { .. } | Node::TableJoin { .. } => true,
+        Node::Filter { input, .. } | Node::Project { input, .. } | Node::Rename { input, .. } => keeps_rows(input),
+        Node::Aggregate { .. } | Node::TableJoin { .. } | Node::Rekey { .. } | Node::Distinct { .. } | Node::TopN { .. } => true,
         _ => false,
     }
 }

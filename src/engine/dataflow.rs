@@ -179,6 +179,7 @@ impl Dataflow {
             return Ok(());
         }
         self.quiet = true;
+        let late = self.late_of_operators();
         let settled = (0..self.graph.slots.len()).try_for_each(|slot| {
             if restored && self.is_remembered(slot) {
                 let batches = self.ask(slot, |operator| operator.recall())?;
@@ -192,6 +193,7 @@ impl Dataflow {
             Ok(())
         });
         self.quiet = false;
+        self.replayed_late += self.late_of_operators() - late;
         self.results.clear();
         self.graph.slots.iter_mut().for_each(|slot| drop(slot.operator.take_late()));
         settled
@@ -203,7 +205,8 @@ impl Dataflow {
         while let Some((above, port)) = target {
             let Some(above) = self.graph.slots.get(above) else { return false };
             if !above.operator.is_pure(port) {
-                return true;
+                // What is kept in the changelog comes back from there.
+                return !above.operator.has_changelog();
             }
             target = above.target;
         }
@@ -311,6 +314,8 @@ impl Dataflow {
                 Ok(())
             }
             Ok(Some((further, results))) => self.deliver(further, results, None),
+            // What it takes back could not be computed either, and that was told.
+            Err(_) if batch.len() <= 1 && batch.is_delete(0) => Ok(()),
             Err(failure) if batch.len() <= 1 => self.bad(row_error(failure, origin)),
             Err(_) => {
                 let middle = batch.len() / 2;

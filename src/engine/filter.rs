@@ -4,6 +4,7 @@
 //! delete. Deletes of keys that were never sent are harmless, and knowing the sent keys would mean reading the whole
 //! table again after a restart, so above a scan they are not known. Above an operator that keeps its rows in memory
 //! anyway (an aggregate, a table join) they are: there every change of a group that fails would become a tombstone.
+//! Where rows are taken back whole, a delete passes if the insert that it takes back did.
 
 use arrow::array::BooleanArray;
 use arrow::compute::{filter, filter_record_batch};

@@ -1,6 +1,7 @@
 //! Projection: one column for each expression.
 //!
 //! On an upsert edge a delete carries its key only, so the other expressions are not evaluated for it: they come out null.
+//! Where rows are taken back whole, a delete is computed like the insert that it takes back.
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
@@ -58,7 +59,7 @@ impl Project {
 
 impl Operator for Project {
     fn push(&mut self, _port: usize, batch: &Batch) -> Result<Option<Batch>, Failure> {
-        let columns = match batch.has_deletes() {
+        let columns = match batch.has_deletes() && matches!(self.changes, Changes::Upsert(_)) {
             true => self.with_deletes(batch)?,
             false => self.columns.iter().map(|column| column.evaluate(&batch.rows)).collect::<Result<_, _>>()?,
         };

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 
 mod interval_join;
 mod lookup_join;
+mod rows;
 mod table_join;
 
 /// How far rows of an input may be out of order.
@@ -599,6 +600,7 @@ fn restart(query: &Query, arrivals: &[(Arrival, i64)], cuts: &Cuts, replay: &Cut
     let steps = cut(arrivals, cuts);
     let (before, after) = steps.split_at((steps.len() as f64 * at) as usize);
     let mut old = Dataflow::compile(query).unwrap();
+    old.on_bad_row(BadRow::SetAside);
     let mut changelog: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
     for step in before {
         step_once(&mut old, step);
@@ -607,8 +609,9 @@ fn restart(query: &Query, arrivals: &[(Arrival, i64)], cuts: &Cuts, replay: &Cut
         });
     }
     let mut new = Dataflow::compile(query).unwrap();
-    for (key, value) in &changelog {
-        new.restore(key, value.as_ref().unwrap()).unwrap();
+    new.on_bad_row(BadRow::SetAside);
+    for (key, value) in changelog.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+        new.restore(key, value).unwrap();
     }
     if let Some((_, watermark)) = before.last() {
         let seen = before.iter().flat_map(|(batches, _)| batches).map(|(_, batch)| batch.len()).sum::<usize>();
@@ -621,6 +624,7 @@ fn restart(query: &Query, arrivals: &[(Arrival, i64)], cuts: &Cuts, replay: &Cut
         for (batches, _) in cut(&again, replay) {
             new.replay(batches, *watermark).unwrap();
         }
+        new.replay(Vec::new(), *watermark).unwrap();
     }
     for step in after.iter().chain([&(Vec::new(), END)]) {
         prop_assert_eq!(step_once(&mut new, step), step_once(&mut old, step));
