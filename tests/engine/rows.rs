@@ -38,7 +38,7 @@ fn plan(depth: u32) -> BoxedStrategy<Plan> {
             one.clone().prop_map(Plan::Divide),
             one.clone().prop_map(Plan::Timed),
             one.clone().prop_map(Plan::Renamed),
-            one.clone().prop_map(Plan::Distinct),
+            one.prop_map(Plan::Distinct),
             prop::collection::vec(inner, 2..4).prop_map(Plan::Union),
         ]
     })
@@ -147,7 +147,7 @@ fn slow_retract(history: &History, key: &[usize], timed: bool) -> History {
     let mut out = Vec::new();
     for (i, record) in history.iter().enumerate() {
         let same_key = |other: &&Record| key.iter().all(|at| other.row[*at] == record.row[*at]);
-        let before = history[..i].iter().filter(same_key).next_back().filter(|before| !before.delete);
+        let before = history[..i].iter().rfind(same_key).filter(|before| !before.delete);
         let again = |before: &Record| before.row == record.row && (!timed || before.time == record.time);
         if !record.delete && before.is_some_and(again) {
             continue;
