@@ -14,9 +14,10 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::TableJoin;
 use crate::model::row::type_name;
-use crate::sql::query::{self, Changes, Node, On, Query};
+use crate::sql::query::{self, Changes, Node, On, Query, Windows};
 
 mod rows;
+mod windows;
 
 /// Nodes on top of one another at most; beyond it the tree could overflow the stack.
 const DEPTH: usize = 200;
@@ -172,7 +173,8 @@ impl Graph {
             Node::Union { .. } => self.union(node, above),
             Node::Distinct { .. } => self.distinct(node, above),
             Node::Rekey { .. } => Err(not_yet("another key")),
-            Node::Window { .. } | Node::Aggregate { window: Some(_), .. } => Err(not_yet("a window")),
+            Node::Window { .. } => self.window(node, above),
+            Node::Aggregate { window: Some(window), .. } => self.window_aggregate(node, *window, above),
             Node::Unnest { .. } => Err(not_yet("UNNEST")),
             Node::TopN { .. } => Err(not_yet("the first rows of a partition")),
         }
@@ -194,6 +196,7 @@ impl Graph {
             return Err(not_a("lookup join"));
         };
         require_append(stream, "the stream of a join with a table")?;
+        windows::require_timely(stream)?;
         if has_aggregate(table) {
             return Err(CompileError(
                 "a stream can't be joined with an aggregate in the same query, since its older results are not kept; \
@@ -217,6 +220,8 @@ impl Graph {
         };
         require_append(left, "a join of streams")?;
         require_append(right, "a join of streams")?;
+        windows::require_timely(left)?;
+        windows::require_timely(right)?;
         let bounds = (*lower_ms, *upper_ms);
         let lag = lag_ms(left).max(lag_ms(right));
         let again = |results_ms: i64| {
@@ -328,6 +333,8 @@ fn lag_ms(node: &Node) -> i64 {
     let below = node.inputs().into_iter().map(lag_ms).max().unwrap_or(0);
     let own = match node {
         Node::IntervalJoin { kind, lower_ms, upper_ms, .. } => IntervalJoin::lag_ms((*lower_ms, *upper_ms), *kind),
+        Node::Aggregate { window: Some(window), .. } => window.grace_ms,
+        Node::Window { windows: Windows::Session { grace_ms, .. }, .. } => *grace_ms,
         _ => 0,
     };
     below.saturating_add(own)
@@ -337,6 +344,8 @@ fn lag_ms(node: &Node) -> i64 {
 fn keeps_rows(node: &Node) -> bool {
     match node {
         Node::Filter { input, .. } | Node::Project { input, .. } | Node::Rename { input, .. } => keeps_rows(input),
+        // The groups of windows are forgotten.
+        Node::Aggregate { window: Some(_), .. } => false,
         Node::Aggregate { .. } | Node::TableJoin { .. } | Node::Rekey { .. } | Node::Distinct { .. } | Node::TopN { .. } => true,
         _ => false,
     }

@@ -213,7 +213,6 @@ impl Groups {
     }
 
     /// Forgets a group.
-    #[expect(dead_code, reason = "the aggregate of windows, which comes next, forgets groups")]
     pub(crate) fn remove(&mut self, at: usize) {
         let Some(group) = self.groups.get_mut(at).map(std::mem::take) else { return };
         if let Ok(found) = self.index.find_entry(self.hasher.hash_one(&*group.key), |place| *place == at) {
@@ -342,7 +341,6 @@ impl Groups {
     }
 
     /// The columns of some groups' keys.
-    #[expect(dead_code, reason = "the aggregate of windows, which comes next, asks for their ends")]
     pub(crate) fn key_columns(&self, places: &[usize]) -> Result<Vec<ArrayRef>, Failure> {
         self.key.decode(places.iter().filter_map(|at| self.groups.get(*at)).map(|group| group.key.as_ref()))
     }

@@ -35,9 +35,12 @@ mod project;
 mod rename;
 mod retract;
 mod saved;
+mod session;
 mod table_join;
 mod union;
 mod whole_row;
+mod window;
+mod window_aggregate;
 
 pub use batch::Batch;
 pub use dataflow::{BadRow, Dataflow, Rebuild};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMillisecondType};
 use datafusion_common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion_expr::{Expr, col, lit};
 use mesh::engine::{BadRow, Batch, Dataflow, Rebuild, RowError};
@@ -18,6 +18,8 @@ use mesh::model::product::Shape;
 use mesh::model::row::rowtime_type;
 use mesh::sql::query::{Aggregate, AggregateFunction, AsOf, Changes, Input, JoinKind, Node, On, Query};
 use proptest::prelude::*;
+
+mod windows;
 
 mod interval_join;
 mod lookup_join;
@@ -82,6 +84,7 @@ fn records_of(batch: &Batch) -> Vec<Record> {
     let value = |column: &ArrayRef, i: usize| match column.data_type() {
         _ if column.is_null(i) => Value::Null,
         DataType::Int64 => Value::Integer(column.as_primitive::<Int64Type>().value(i)),
+        DataType::Timestamp(..) => Value::Integer(column.as_primitive::<TimestampMillisecondType>().value(i)),
         DataType::Utf8 => Value::Text(column.as_string::<i32>().value(i).to_owned()),
         other => panic!("a column of type {other}"),
     };
