@@ -12,7 +12,7 @@ use super::key::KeyEncoder;
 use super::lookup_join::LookupJoin;
 use super::operator::Operator;
 use super::project::Project;
-use super::table_join::TableJoin;
+use super::table_join::{Sides, TableJoin};
 use crate::model::row::type_name;
 use crate::sql::query::{self, Changes, Node, On, Query, Windows};
 
@@ -248,15 +248,18 @@ impl Graph {
 
     fn table_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         let Node::TableJoin { left, right, on, residual, kind, schema, changes } = node else { return Err(not_a("table join")) };
-        require_whole_key(left, on.iter().map(|on| &on.left), "the left table")?;
-        require_whole_key(right, on.iter().map(|on| &on.right), "the right table")?;
         let (left_wanted, right_wanted) = wanted_of_join((left, right), above, on, residual.as_ref(), schema)?;
-        let left_feed = self.node(left, &above.joined(Rebuild::Whole, left_wanted))?;
-        let right_feed = self.node(right, &above.joined(Rebuild::Whole, right_wanted))?;
+        let left_feed = self.node(left, &above.joined(Rebuild::Whole, left_wanted.clone()))?;
+        let right_feed = self.node(right, &above.joined(Rebuild::Whole, right_wanted.clone()))?;
         let keys = keys(on, left.schema(), right.schema())?;
-        let keys = [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?];
-        let inputs = (left.schema().as_ref(), right.schema().as_ref());
-        let join = TableJoin::compile(keys, inputs, residual.as_ref(), *kind, (schema, &above.wanted), changes)?;
+        let sides = Sides {
+            on: [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?],
+            whole: [is_whole_key(left, on.iter().map(|on| &on.left))?, is_whole_key(right, on.iter().map(|on| &on.right))?],
+            schemas: [left.schema(), right.schema()],
+            changes: [left.changes(), right.changes()],
+            read: [left_wanted, right_wanted],
+        };
+        let join = TableJoin::compile(sides, residual.as_ref(), *kind, (schema, &above.wanted), changes)?;
         Ok(self.place(join, vec![left_feed, right_feed], lag_ms(left).max(lag_ms(right))))
     }
 
@@ -310,22 +313,27 @@ fn require_append(node: &Node, whose: &str) -> Result<(), CompileError> {
     }
 }
 
-/// A table can be joined on its whole key only, since each row of the other side then has at most one partner.
+/// A stream is joined with a table on the table's whole key only, since each of its rows then has at most one partner.
 fn require_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>, which: &str) -> Result<(), CompileError> {
     let Changes::Upsert(key) = table.changes() else {
         return Err(CompileError(format!("{which} of the join is not a table")));
     };
+    if is_whole_key(table, on)? {
+        return Ok(());
+    }
+    let names: Vec<String> = key.iter().filter_map(|at| table.schema().columns().get(*at).map(ToString::to_string)).collect();
+    Err(CompileError(format!("{which} of the join must be joined on its whole key ({}), each part once", names.join(", "))))
+}
+
+/// Whether expressions over a table are the columns of its key, each once.
+fn is_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>) -> Result<bool, CompileError> {
+    let Changes::Upsert(key) = table.changes() else { return Ok(false) };
     let columns = on.map(|expr| Ok(Expression::compile(expr, table.schema())?.as_lossless_column(table.schema())));
     let mut columns = columns.collect::<Result<Vec<Option<usize>>, CompileError>>()?;
     let mut key: Vec<Option<usize>> = key.iter().copied().map(Some).collect();
     columns.sort_unstable();
     key.sort_unstable();
-    if columns == key {
-        return Ok(());
-    }
-    let names: Vec<String> =
-        key.iter().flatten().filter_map(|at| table.schema().columns().get(*at).map(ToString::to_string)).collect();
-    Err(CompileError(format!("{which} of the join must be joined on its whole key ({}), each part once", names.join(", "))))
+    Ok(columns == key)
 }
 
 /// How far the watermark of a node's results lies behind that of the inputs: rows without a partner are sent late.
