@@ -249,8 +249,9 @@ impl Graph {
     fn table_join(&mut self, node: &Node, above: &Above) -> Result<Feed, CompileError> {
         let Node::TableJoin { left, right, on, residual, kind, schema, changes } = node else { return Err(not_a("table join")) };
         let (left_wanted, right_wanted) = wanted_of_join((left, right), above, on, residual.as_ref(), schema)?;
-        let left_feed = self.node(left, &above.joined(Rebuild::Whole, left_wanted.clone()))?;
-        let right_feed = self.node(right, &above.joined(Rebuild::Whole, right_wanted.clone()))?;
+        let below = |wanted: &Vec<bool>| Above { times: above.times, ..above.joined(Rebuild::Whole, wanted.clone()) };
+        let left_feed = self.node(left, &below(&left_wanted))?;
+        let right_feed = self.node(right, &below(&right_wanted))?;
         let keys = keys(on, left.schema(), right.schema())?;
         let sides = Sides {
             on: [KeyEncoder::for_rows(keys.0)?, KeyEncoder::for_rows(keys.1)?],
@@ -259,7 +260,7 @@ impl Graph {
             changes: [left.changes(), right.changes()],
             read: [left_wanted, right_wanted],
         };
-        let join = TableJoin::compile(sides, residual.as_ref(), *kind, (schema, &above.wanted), changes)?;
+        let join = TableJoin::compile(sides, residual.as_ref(), *kind, (schema, &above.wanted), (changes, above.times))?;
         Ok(self.place(join, vec![left_feed, right_feed], lag_ms(left).max(lag_ms(right))))
     }
 

@@ -7,8 +7,8 @@
 //!
 //! Where a left row has one partner at most and right rows alone are not wanted, the result is a table by the left's key:
 //! a change gives at most one record for each left row that it reaches, the new result, or a delete when there is none any
-//! more. Else whole rows are taken back. For that each row of a side that is wanted alone counts its partners; what is
-//! taken back has the event time with which it was sent.
+//! more. Else whole rows are taken back, and each row of a side that is wanted alone counts its partners for that. A record's
+//! event time is the latest of its rows' and of the change that caused it.
 
 use std::borrow::Cow;
 
@@ -44,6 +44,8 @@ pub(crate) struct TableJoin {
     kind: JoinKind,
     output: Output,
     changes: Changes,
+    /// Whether event times are read above.
+    times: bool,
     /// By what rows are joined on, nulls included.
     groups: KeyMap<Group>,
 }
@@ -65,7 +67,7 @@ enum Index {
     Group,
     /// By its key.
     Key(KeyEncoder, KeyMap<Known>),
-    /// By all its columns that anybody reads, and its time: of equal rows any, the last of them if none has the time.
+    /// By all its columns that anybody reads; of equal rows the last to come goes first.
     Whole(KeyEncoder, KeyMap<Vec<(RowId, i64)>>),
 }
 
@@ -150,7 +152,7 @@ impl TableJoin {
         residual: Option<&Expr>,
         kind: JoinKind,
         (schema, wanted): (&DFSchema, &[bool]),
-        changes: &Changes,
+        (changes, times): (&Changes, bool),
     ) -> Result<Self, CompileError> {
         let Sides { on: [left, right], whole, schemas, changes: inputs, read: [read_left, read_right] } = sides;
         let [left_changes, right_changes] = &inputs;
@@ -168,6 +170,7 @@ impl TableJoin {
             kind,
             output: Output::new(schema, wanted),
             changes: changes.clone(),
+            times,
             groups: KeyMap::default(),
         })
     }
@@ -223,10 +226,11 @@ impl TableJoin {
 
     /// Whether a row that replaces another changes nothing. Where results are tables by key it counts all the same: its
     /// event time may be that of later results.
-    fn idle(&self, port: usize, before: RowId, after: RowId) -> bool {
+    fn idle(&self, port: usize, before: (RowId, i64), after: &Placed<'_>) -> bool {
         let side = self.side(port);
         let read = |column: usize| side.read.get(column).copied().unwrap_or(true);
-        self.changes == Changes::Retract && side.rows.same(before, after, read)
+        let counts = self.changes != Changes::Retract || (self.times && before.1 != after.time);
+        !counts && side.rows.same(before.0, after.row, read)
     }
 
     fn changes_by_group<'a>(
@@ -242,7 +246,7 @@ impl TableJoin {
             }
             let kept = || self.entries(port, &placed.on).last().map(|entry| (entry.row, entry.time));
             let before = seen.get(on.bytes(at)).copied().unwrap_or_else(kept);
-            if before.is_some_and(|(row, _)| !delete && self.idle(port, row, placed.row)) {
+            if before.is_some_and(|before| !delete && self.idle(port, before, &placed)) {
                 return None;
             }
             seen.insert(on.bytes(at), (!delete).then_some((placed.row, placed.time)));
@@ -264,7 +268,7 @@ impl TableJoin {
             let before = seen.get(index.bytes(at)).cloned().unwrap_or_else(|| known.get(index.bytes(at)).cloned());
             let after = (!delete && self.matters(port, &placed)).then_some(placed);
             if let (Some(before), Some(after)) = (&before, &after)
-                && self.idle(port, before.row, after.row)
+                && self.idle(port, (before.row, before.time), after)
             {
                 return None;
             }
@@ -299,9 +303,7 @@ impl TableJoin {
                 equal.push((placed.row, placed.time));
                 return Change::some(at, None, Some(placed));
             }
-            let same_time = equal.iter().rposition(|(_, time)| *time == placed.time);
-            let gone = same_time.or_else(|| equal.len().checked_sub(1))?;
-            let (row, time) = equal.remove(gone);
+            let (row, time) = equal.pop()?;
             Change::some(at, Some(Placed { row, time, ..placed }), None)
         };
         rows.filter_map(change).collect()
@@ -380,7 +382,8 @@ impl TableJoin {
             (Some(old), None) => Some((Pair { time: old.time.max(given), ..old }, true)),
             (None, Some(new)) => Some((new, false)),
             (Some(old), Some(new)) => {
-                let same = self.looks_same(LEFT, old.left, new.left) && self.looks_same(RIGHT, old.right, new.right);
+                let later = self.times && old.time != new.time;
+                let same = !later && self.looks_same(LEFT, old.left, new.left) && self.looks_same(RIGHT, old.right, new.right);
                 (!same).then_some((Pair { time: new.time.max(given), ..new }, false))
             }
         }
@@ -394,12 +397,14 @@ impl TableJoin {
 
     /// What the changes make of a result whose rows are taken back whole. Of one change what goes comes before what
     /// comes.
-    fn records_taken_back(&self, port: usize, changes: &[Change<'_>]) -> Records {
+    fn records_taken_back(&self, port: usize, batch: &Batch, changes: &[Change<'_>]) -> Records {
         let mut records = Records::default();
         // How the numbers of partners differ from those that are kept, so far.
         let mut partners: HashMap<RowId, usize, FixedState> = HashMap::default();
         let (keeps, keeps_other) = (self.keeps(port), self.keeps(other(port)));
-        for Change { before, after, .. } in changes {
+        for Change { at, before, after } in changes {
+            let given = batch.times.get(*at).copied().unwrap_or(i64::MIN);
+            let mut record = |pair: Pair, delete| records.push(Pair { time: pair.time.max(given), ..pair }, delete);
             let (mut alone, mut coming): (Vec<&Entry>, Vec<&Entry>) = (Vec::new(), Vec::new());
             if keeps_other {
                 let mut count = |entry: &Entry, add: bool| {
@@ -418,16 +423,16 @@ impl TableJoin {
                 coming.extend(lost.iter().filter(|entry| !among(entry, &found)).copied());
             }
             for placed in before.iter() {
-                placed.results(keeps).for_each(|partner| records.push(placed.pair(port, partner), true));
+                placed.results(keeps).for_each(|partner| record(placed.pair(port, partner), true));
             }
             for entry in alone {
-                records.push(entry.alone(other(port)), true);
+                record(entry.alone(other(port)), true);
             }
             for entry in coming {
-                records.push(entry.alone(other(port)), false);
+                record(entry.alone(other(port)), false);
             }
             for placed in after.iter() {
-                placed.results(keeps).for_each(|partner| records.push(placed.pair(port, partner), false));
+                placed.results(keeps).for_each(|partner| record(placed.pair(port, partner), false));
             }
         }
         records
@@ -675,7 +680,7 @@ impl Operator for TableJoin {
         self.pair(port, &mut changes)?;
         let records = match self.changes {
             Changes::Upsert(_) => self.records_by_key(port, batch, &changes),
-            Changes::Append | Changes::Retract => self.records_taken_back(port, &changes),
+            Changes::Append | Changes::Retract => self.records_taken_back(port, batch, &changes),
         };
         let out = self.send(&records)?;
         self.carry_out(port, changes, keys.index.as_ref());
