@@ -33,7 +33,7 @@ const BELOW_DRIVERS: &[&str] =
     &["manifest", "schema", "sql", "plan", "report", "engine", "format", "kafka", "registry", "catalog", "sources", "sinks"];
 const EVERYTHING: &[&str] = &[
     "manifest", "schema", "sql", "plan", "report", "engine", "format", "kafka", "registry", "catalog", "sources", "sinks",
-    "apply", "run", "cli", "web", "dev",
+    "apply", "run", "testing", "cli", "web", "dev",
 ];
 
 const ROOMS: &[Room] = &[
@@ -52,6 +52,7 @@ const ROOMS: &[Room] = &[
     Room { name: "sinks", may_import: &["plan"], pure: false },
     Room { name: "apply", may_import: BELOW_DRIVERS, pure: false },
     Room { name: "run", may_import: BELOW_DRIVERS, pure: false },
+    Room { name: "testing", may_import: &["manifest", "schema", "sql", "plan", "engine", "format", "run::merge"], pure: true },
     Room { name: "dev", may_import: &["schema"], pure: false },
     Room { name: "web", may_import: EVERYTHING, pure: false },
     Room { name: "cli", may_import: EVERYTHING, pure: false },

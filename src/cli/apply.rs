@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::{Exit, Failure};
 use super::load::{self, Loaded, Manifests};
 use super::out::{Out, table};
+use super::test;
 use super::world::{self, Form, Planned};
 use crate::apply::{self, Event, Live, Outcome, State, Who};
 use crate::model::Texts;
@@ -27,13 +28,21 @@ pub(super) struct Arguments {
     #[arg(long)]
     yes: bool,
 
+    /// Do not run the products' tests
+    #[arg(long)]
+    no_tests: bool,
+
     /// Delete what is no longer declared, where that is allowed
     #[arg(long)]
     prune: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
-    let loaded = load::documents(&arguments.manifests, out)?;
+    let mut loaded = load::documents(&arguments.manifests, out)?;
+    // A saved plan has been planned with or without them.
+    if !arguments.no_tests && arguments.plan.is_none() {
+        test::run_for_plan(&mut loaded, out);
+    }
     super::runtime()?.block_on(carry_out(arguments, &loaded, out))
 }
 

@@ -30,7 +30,7 @@ fn looks_like_code(subject: &str) -> bool {
 
 /// All codes, in order.
 pub(super) fn codes() -> Vec<CodeDoc> {
-    let rooms = [crate::manifest::codes::ALL, crate::sql::codes::ALL, crate::plan::codes::ALL];
+    let rooms = [crate::manifest::codes::ALL, crate::sql::codes::ALL, crate::plan::codes::ALL, crate::testing::codes::ALL];
     let mut all: Vec<CodeDoc> = rooms.into_iter().flatten().copied().collect();
     all.sort_by_key(|doc| doc.code);
     all

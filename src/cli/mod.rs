@@ -19,6 +19,7 @@ mod published;
 mod run;
 mod schema;
 mod tail;
+mod test;
 mod validate;
 mod world;
 
@@ -46,6 +47,7 @@ enum Verb {
     Validate(validate::Arguments),
     Plan(plan::Arguments),
     Apply(apply::Arguments),
+    Test(test::Arguments),
     Run(run::Arguments),
     Dev(dev::Arguments),
     List(list::Arguments),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(arguments) => validate::run(arguments, &out),
         Verb::Plan(arguments) => plan::run(arguments, &out),
         Verb::Apply(arguments) => apply::run(arguments, &out),
+        Verb::Test(arguments) => test::run(arguments, &out),
         Verb::Run(arguments) => run::run(arguments, &out),
         Verb::Dev(arguments) => dev::run(arguments, &out),
         Verb::List(arguments) => list::run(arguments, &out),

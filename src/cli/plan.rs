@@ -8,6 +8,7 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use super::load::{self, Manifests};
 use super::out::Out;
+use super::test;
 use super::world::{self, Form};
 use crate::plan::Plan;
 
@@ -29,13 +30,20 @@ pub(super) struct Arguments {
     #[arg(long)]
     prune: bool,
 
+    /// Do not run the products' tests
+    #[arg(long)]
+    no_tests: bool,
+
     /// End with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
-    let loaded = load::documents(&arguments.manifests, out)?;
+    let mut loaded = load::documents(&arguments.manifests, out)?;
+    if !arguments.no_tests {
+        test::run_for_plan(&mut loaded, out);
+    }
     let planned = super::runtime()?.block_on(async {
         let mut target = world::connect(&loaded).await?;
         world::plan(&loaded, &mut target, arguments.prune).await

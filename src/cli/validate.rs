@@ -5,8 +5,9 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use super::load::{self, Manifests};
 use super::out::Out;
+use crate::model::diagnostic::has_errors;
 
-/// Check manifests, references, schemas and SQL; asks no server
+/// Check manifests, references, schemas, SQL and the form of tests; asks no server
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -15,6 +16,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
     let loaded = load::checked(&arguments.manifests, out)?;
+    let wrong = super::test::form(&loaded);
+    load::say(&wrong, &loaded.texts, out);
+    if has_errors(&wrong) {
+        return Err(Failure::said(Exit::Forbidden));
+    }
     let derived = loaded.bound.queries.len();
     let products = loaded.mesh.products.len();
     out.talk(&format!("{} and {derived} of them derived: valid", counted(products, "product")));

@@ -139,7 +139,7 @@ pub struct DataProductSpec {
     /// Charts for the catalog's page.
     #[serde(default)]
     pub views: Option<Vec<View>>,
-    /// Tests of the derivation, run offline.
+    /// Tests of the derivation, which `mesh test` runs offline.
     #[serde(default)]
     pub tests: Option<Vec<Test>>,
     /// Whether it may be deleted when it is no longer declared; `protect` when left out.
@@ -580,29 +580,96 @@ pub enum Chart {
     Table,
 }
 
-/// A test of a derivation.
+/// A test of a derivation: what happens to its inputs, and what must come out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     /// What it shows.
     pub name: String,
-    /// Records of the products it reads, by the product's name.
-    pub given: BTreeMap<String, Vec<TestRecord>>,
-    /// Records that come out.
-    pub expect: Vec<TestRecord>,
+    /// Records of the products that the query reads, by the product's name, in the order of arrival.
+    pub given: BTreeMap<String, Vec<TestStep>>,
+    /// The rows at the end, exactly: a table's by key, a stream's in order per key.
+    #[serde(default)]
+    pub expect: Option<Vec<TestRecord>>,
+    /// Every change, exactly and in order; deletes have `delete: true`.
+    #[serde(default)]
+    pub changelog: Option<Vec<TestRecord>>,
+    /// Records that go to the dead letters, in order; none when left out.
+    #[serde(default)]
+    pub dead_letters: Option<Vec<TestLetter>>,
+    /// Records that come too late and are left out, in order; none when left out.
+    #[serde(default)]
+    pub late: Option<Vec<TestLate>>,
 }
 
-/// A record of a test.
+/// Something that happens to an input: a record comes, or the watermark advances.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestStep {
+    /// When it happens: a timestamp, or a time of 1970-01-01 such as `00:01:00`; the start of that day when left out.
+    #[serde(default)]
+    pub at: Option<At>,
+    /// Its key: the value of one column, or a map of several. Taken from the value when left out.
+    #[serde(default)]
+    pub key: Value,
+    /// Its value, column by column; columns that are left out are NULL. Null deletes.
+    #[serde(default)]
+    pub value: Value,
+    /// Whether it deletes its key; `false` when left out.
+    #[serde(default)]
+    pub delete: bool,
+    /// The input's watermark reaches this time; what comes behind it may be late. Stands alone.
+    #[serde(default)]
+    pub watermark: Option<At>,
+}
+
+/// A record that comes out.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRecord {
-    /// When it happens: a timestamp, or a time of one day such as `00:01:00`.
+    /// Its event time; not looked at when left out.
     #[serde(default)]
     pub at: Option<At>,
-    /// Its key; taken from the value when left out.
+    /// Its key: the value of one column, or a map of several. Taken from the value when left out.
     #[serde(default)]
-    pub key: Option<Text>,
-    /// Its value; null deletes.
+    pub key: Value,
+    /// Its value, column by column; columns that are left out must be NULL. Null deletes.
+    #[serde(default)]
+    pub value: Value,
+    /// Whether it deletes its key; `false` when left out.
+    #[serde(default)]
+    pub delete: bool,
+}
+
+/// A record that goes to the dead letters. What is left out is not looked at.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestLetter {
+    /// The product it was given to.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// The time it was given.
+    #[serde(default)]
+    pub at: Option<At>,
+    /// Some of its columns.
+    #[serde(default)]
+    pub value: Value,
+    /// Part of the reason, such as `division by zero`.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A record that comes too late. What is left out is not looked at.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestLate {
+    /// The product it was given to.
+    #[serde(default)]
+    pub input: Option<String>,
+    /// The time it was given.
+    #[serde(default)]
+    pub at: Option<At>,
+    /// Some of its columns.
     #[serde(default)]
     pub value: Value,
 }

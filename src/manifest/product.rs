@@ -66,6 +66,7 @@ pub(super) fn resolve(
             Some(document::Deletion::Protect) | None => Deletion::Protect,
         },
         adopt: spec.adopt,
+        tests: super::trial::tests(declared),
         not_yet: not_yet(declared),
         places,
         fingerprint: String::new(),
@@ -295,7 +296,6 @@ fn not_yet(declared: &Declared<'_, DataProductSpec>) -> Vec<(String, Option<Plac
         ("sinks", filled(&spec.sinks)),
         ("api", spec.api.is_some()),
         ("views", filled(&spec.views)),
-        ("tests", filled(&spec.tests)),
     ];
     let names = sections.into_iter().filter(|(_, present)| *present).map(|(name, _)| name.to_owned());
     let at = |name: String| {
@@ -305,8 +305,12 @@ fn not_yet(declared: &Declared<'_, DataProductSpec>) -> Vec<(String, Option<Plac
     source.into_iter().chain(names).map(at).collect()
 }
 
-/// SHA-256 of all that decides what is applied; the same on every machine.
+/// SHA-256 of all that decides what is applied; the same on every machine. Tests decide nothing.
 fn fingerprint(product: &Product, document: Option<&Value>) -> String {
+    let mut document = document.cloned();
+    if let Some(spec) = document.as_mut().and_then(|document| document.get_mut("spec")?.as_object_mut()) {
+        spec.shift_remove("tests");
+    }
     let mut whole = json!({
         "document": document,
         "topic": {

@@ -8,6 +8,7 @@ pub mod mesh;
 pub mod product;
 pub mod resource;
 pub mod row;
+pub mod test;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity, Texts};
 pub use environment::{Environment, Secret};

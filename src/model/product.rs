@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::Place;
+use super::test::Test;
 
 /// One data product, as its manifest and the environment's defaults say.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Product {
     pub deletion: Deletion,
     /// Whether a topic that exists and is not owned may be taken over.
     pub adopt: bool,
+    /// Tests of the derivation, in the manifest's order.
+    pub tests: Vec<Test>,
     /// Sections that are read and checked for shape but not carried out yet, as `spec` paths, with their places.
     pub not_yet: Vec<(String, Option<Place>)>,
     /// Where each part of the manifest stands, by JSON pointer (`/spec/topic/partitions`); `""` is `metadata.name`.

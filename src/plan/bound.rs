@@ -24,6 +24,8 @@ pub struct Bound {
     pub reads: BTreeMap<String, BTreeSet<String>>,
     /// Why a product can't be bound, by product.
     pub broken: BTreeMap<String, Vec<Diagnostic>>,
+    /// Why a product's own tests fail, by product; empty until somebody has run them.
+    pub failing: BTreeMap<String, Vec<Diagnostic>>,
 }
 
 /// What a product's records look like.

@@ -7,6 +7,7 @@ pub const BREAKS_DOWNSTREAM: Code = Code("M0602");
 pub const CYCLE: Code = Code("M0603");
 pub const UNFULFILLED: Code = Code("M0605");
 pub const NOT_INFERABLE: Code = Code("M0608");
+pub const TESTS_FAIL: Code = Code("M0609");
 pub const NOT_OURS: Code = Code("M0611");
 pub const OTHERS: Code = Code("M0612");
 pub const UNSEEN: Code = Code("M0613");
@@ -58,6 +59,11 @@ pub const ALL: &[CodeDoc] = &[
         NOT_INFERABLE,
         "schema can't be inferred",
         "The query's result has a type that the schema format can't express. Cast the column, or declare a schema with spec.schema.file.",
+    ),
+    doc(
+        TESTS_FAIL,
+        "the product's own tests fail",
+        "A derivation whose tests fail does not do what its manifest says, so nothing of the product is planned. `mesh test` shows each row and column that differs. Mend the query, or the tests; `--no-tests` plans without running them.",
     ),
     doc(
         NOT_OURS,

@@ -92,6 +92,8 @@ pub struct ProductFacts {
     pub replay_oldest_ms: Option<i64>,
     /// Why it can't be bound, if it can't.
     pub broken: Vec<Diagnostic>,
+    /// Why its own tests fail, if they do.
+    pub failing: Vec<Diagnostic>,
     /// Names of its columns.
     pub columns: Vec<String>,
     pub fingerprint: String,
@@ -294,6 +296,7 @@ fn facts(mesh: &Mesh, bound: &Bound, product: &Product) -> ProductFacts {
         adopt: product.adopt,
         replay_oldest_ms,
         broken: bound.broken.get(&product.name).cloned().unwrap_or_default(),
+        failing: bound.failing.get(&product.name).cloned().unwrap_or_default(),
         columns: columns.unwrap_or_default(),
         fingerprint: product.fingerprint.clone(),
         topic: product.topic.name.clone(),

@@ -28,7 +28,8 @@ fn count(all: &[Diagnostic]) -> String {
     if parts.is_empty() { String::new() } else { format!("{}\n", parts.join(", ")) }
 }
 
-fn one(diagnostic: &Diagnostic, texts: &Texts, renderer: &Renderer) -> String {
+/// One diagnostic, without a line break at its end.
+pub(super) fn one(diagnostic: &Diagnostic, texts: &Texts, renderer: &Renderer) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,

@@ -22,7 +22,7 @@ pub fn diagnostics_json(all: &[Diagnostic], texts: &Texts) -> String {
     print(&json!({"schema_version": SCHEMA_VERSION, "diagnostics": list}))
 }
 
-fn print(tree: &Value) -> String {
+pub(super) fn print(tree: &Value) -> String {
     let mut text = serde_json::to_string_pretty(tree).unwrap_or_default();
     text.push('\n');
     text
@@ -45,7 +45,7 @@ fn diagnostic(diagnostic: &Diagnostic, texts: &Texts) -> Value {
     })
 }
 
-fn place(place: &Place, texts: &Texts) -> Value {
+pub(super) fn place(place: &Place, texts: &Texts) -> Value {
     let (line, column) = texts.line_column(place);
     json!({"file": &*place.file, "line": line, "column": column, "start": place.start, "end": place.end})
 }

@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 1024;
 
 /// How far an empty lane is known to have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     /// Rows to come are at this event time or later.
     At(i64),
     /// Nothing is expected: the lane holds nobody back.
@@ -28,7 +28,7 @@ pub(super) enum Bound {
 
 /// All lanes of one derivation.
 #[derive(Debug, Default)]
-pub(super) struct Merge {
+pub(crate) struct Merge {
     lanes: Vec<Lane>,
     frontier: i64,
 }
@@ -70,7 +70,7 @@ struct Picked {
 
 impl Merge {
     /// Lanes in order: for each the input it belongs to and whether that is a table.
-    pub(super) fn new(lanes: impl IntoIterator<Item = (usize, bool)>) -> Self {
+    pub(crate) fn new(lanes: impl IntoIterator<Item = (usize, bool)>) -> Self {
         let lane = |(input, table): (usize, bool)| Lane {
             input,
             rank: u8::from(!table),
@@ -83,7 +83,7 @@ impl Merge {
     }
 
     /// Appends rows to a lane, with the offset of each.
-    pub(super) fn push(&mut self, lane: usize, batch: Batch, offsets: Vec<i64>) {
+    pub(crate) fn push(&mut self, lane: usize, batch: Batch, offsets: Vec<i64>) {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         if batch.is_empty() {
             return;
@@ -98,45 +98,45 @@ impl Merge {
     }
 
     /// Says how far a lane is known to have come; used while it is empty.
-    pub(super) fn set_bound(&mut self, lane: usize, bound: Bound) {
+    pub(crate) fn set_bound(&mut self, lane: usize, bound: Bound) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.bound = bound;
         }
     }
 
     /// Rows that wait in a lane.
-    pub(super) fn waiting(&self, lane: usize) -> usize {
+    pub(crate) fn waiting(&self, lane: usize) -> usize {
         self.lanes.get(lane).map_or(0, |lane| lane.rows)
     }
 
     /// Whether no lane has rows.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lanes.iter().all(|lane| lane.rows == 0)
     }
 
     /// Whether a lane is known to hold nobody back.
-    pub(super) fn is_idle(&self, lane: usize) -> bool {
+    pub(crate) fn is_idle(&self, lane: usize) -> bool {
         self.lanes.get(lane).is_none_or(|lane| lane.bound == Bound::Idle)
     }
 
     /// The offset of the first row of a lane that was not released, if any waits.
-    pub(super) fn first_waiting(&self, lane: usize) -> Option<i64> {
+    pub(crate) fn first_waiting(&self, lane: usize) -> Option<i64> {
         let chunk = self.lanes.get(lane)?.chunks.front()?;
         chunk.offsets.get(chunk.at).copied()
     }
 
     /// No row to come has a position below this event time. It never goes back; `i64::MIN` until something is known.
-    pub(super) fn frontier(&self) -> i64 {
+    pub(crate) fn frontier(&self) -> i64 {
         self.frontier
     }
 
     /// Starts from a frontier that was committed before.
-    pub(super) fn restore_frontier(&mut self, frontier: i64) {
+    pub(crate) fn restore_frontier(&mut self, frontier: i64) {
         self.frontier = self.frontier.max(frontier);
     }
 
     /// Releases up to about `max_rows` rows that nothing can come before, as batches in that order.
-    pub(super) fn release(&mut self, max_rows: usize) -> Result<Vec<(usize, Batch)>, ArrowError> {
+    pub(crate) fn release(&mut self, max_rows: usize) -> Result<Vec<(usize, Batch)>, ArrowError> {
         let mut out = Vec::new();
         let mut picked = Picked::default();
         let mut total = 0;

@@ -7,7 +7,7 @@
 mod board;
 mod derive;
 mod epoch;
-mod merge;
+pub(crate) mod merge;
 pub mod progress;
 mod replay;
 

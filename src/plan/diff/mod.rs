@@ -136,6 +136,7 @@ impl World<'_> {
         if !facts.broken.is_empty() {
             part.blocked.push(broken(name, facts));
         }
+        part.blocked.extend(failing(name, facts));
         for subject in self.desired.subjects.values().filter(|subject| subject.product == name) {
             part.extend(subject::diff(self, facts, subject));
         }
@@ -162,6 +163,20 @@ fn broken(name: &str, facts: &ProductFacts) -> Blocked {
         help: first.and_then(|d| d.help.clone()).unwrap_or_else(|| "correct the text at its place".into()),
         place: first.and_then(|d| d.place.clone()).or_else(|| facts.place("/spec/derivation")),
     }
+}
+
+/// A product whose own tests fail.
+fn failing(name: &str, facts: &ProductFacts) -> Option<Blocked> {
+    let first = facts.failing.first()?;
+    let reason = match facts.failing.len() {
+        1 => format!("its test {}", first.message),
+        several => format!("{several} of its tests fail, the first: {}", first.message),
+    };
+    let help = "mend the query or the test: `mesh test` shows all that differs; --no-tests plans without them";
+    let resource = ResourceId::Entry(name.into());
+    let mut blocked = blocked(codes::TESTS_FAIL, resource, name, reason, help, first.place.clone().or_else(|| facts.place("")));
+    blocked.details = facts.failing.iter().skip(1).map(|d| format!("{}: {}", d.code, d.message)).collect();
+    Some(blocked)
 }
 
 fn blocked(
