@@ -249,6 +249,8 @@ fn fingerprints_change_with_the_meaning_only() {
 fn a_hundred_products_are_read_fast() {
     let folder = tempfile::tempdir().unwrap();
     let whole = fs::read_to_string(repository().join("products/inventory/inventory-redistribution.yaml")).unwrap();
+    // Its tests name what it reads, which is not there.
+    let whole = whole.split("  tests:\n").next().unwrap();
     let schema = fs::read_to_string(repository().join("schemas/inventory.redistribution.json")).unwrap();
     for index in 0..100 {
         let text = whole
