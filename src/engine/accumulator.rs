@@ -1,339 +1,505 @@
-//! Accumulators: what an aggregate remembers of a group, other than whole rows.
+//! Accumulators: what an aggregate makes of the rows that come to a group and go from it.
+//!
+//! Of an input that only appends they keep as little as they can: `min` one value, `latest` one row. Of one that retracts
+//! they keep what is needed to go back: `min` all values, `latest` all rows; sums and counts just subtract. Nothing depends
+//! on how rows are cut into batches. Floating point numbers sort and compare as in PostgreSQL: NaN equals itself and is
+//! greater than all others, -0.0 is 0.0; their sums are exact until they are sent.
 
-use std::sync::Arc;
+use arrow::array::{ArrowPrimitiveType, PrimitiveArray};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, i256};
+use arrow::row::{RowConverter, SortField};
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::Expr;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, Float64Array, Int64Array, PrimitiveArray, UInt64Array,
-};
-use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal256Type, Float64Type, Int64Type, UInt64Type, i256};
-use arrow::row::{RowConverter, Rows};
-
-use super::error::{CompileError, Failure};
-use super::key::{convert, row_converter, unconvert};
-use crate::sql::query::AggregateFunction;
+use super::arguments::{Arguments, Numbers};
+use super::error::CompileError;
+use super::exact::{FloatSum, Moments};
+use super::expression::{Expression, text_of};
+use super::key::row_converter;
+use super::multiset::Multiset;
+use super::sequence::Arrival;
+use super::sketch::{HyperLogLog, Quantiles};
+use super::value::Value;
+use crate::model::row::type_name;
+use crate::sql::query::{Aggregate, AggregateFunction};
 
 /// What an accumulator computes, and of what.
-#[derive(Debug)]
 pub(crate) struct Accumulator {
-    kind: Kind,
-    /// The type its values are computed in.
-    over: DataType,
-    /// The type of its result.
-    result: DataType,
+    pub(crate) kind: Kind,
+    /// What is evaluated for each row; of `Picked` for all aggregates that pick the same row.
+    pub(crate) arguments: Vec<Expression>,
+    pub(crate) filter: Option<Expression>,
+    /// What elements are sorted by before their times.
+    pub(crate) order: Option<(Vec<Expression>, RowConverter)>,
+    /// How arguments are kept as bytes, if they are.
+    pub(crate) elements: Option<RowConverter>,
+    distinct: bool,
+    /// Whether rows are taken away, too.
+    retracts: bool,
+    /// The types of its results.
+    pub(crate) results: Vec<DataType>,
+    texts: Vec<String>,
 }
 
-#[derive(Debug)]
-enum Kind {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
     Count,
     Sum,
     Avg,
-    Extreme { greatest: bool, converter: RowConverter },
-}
-
-/// An aggregate's state in one group.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
-    Count(i64),
-    /// Wide enough that adding never overflows; the result is checked when it is sent.
-    Integers {
-        sum: i128,
-        count: i64,
+    Variance {
+        population: bool,
+        root: bool,
     },
-    Floats {
-        sum: f64,
-        count: i64,
+    Boolean {
+        all: bool,
     },
-    Decimals {
-        sum: i256,
-        count: i64,
+    Extreme {
+        greatest: bool,
     },
-    /// The row encoding of the smallest or greatest value, whose bytes sort as the values do.
-    Extreme(Option<Box<[u8]>>),
-}
-
-/// An aggregate's arguments in one batch.
-pub(crate) enum Arguments {
-    /// `count`: only whether they are null matters.
-    Present(Option<NullBuffer>),
-    Integers(Int64Array),
-    Unsigned(UInt64Array),
-    Floats(Float64Array),
-    Decimals(Decimal256Array),
-    Encoded {
-        rows: Rows,
-        nulls: Option<NullBuffer>,
+    Picked {
+        newest: bool,
+    },
+    /// `array_agg`, or `string_agg` with its separator.
+    Elements {
+        separator: Option<String>,
+    },
+    TopK {
+        k: u64,
+    },
+    Histogram {
+        low: f64,
+        high: f64,
+        bins: usize,
+    },
+    ApproxDistinct,
+    ApproxPercentile {
+        p: f64,
     },
 }
 
 impl Accumulator {
-    /// `None` for an aggregate that keeps a whole row (`latest`, `earliest`). `argument` is `None` for `count(*)`.
+    /// Over rows of `input`. `retracts`: rows are taken away, too.
     pub(crate) fn compile(
-        function: AggregateFunction,
-        argument: Option<&DataType>,
+        aggregate: &Aggregate,
+        input: &DFSchema,
         result: &DataType,
-    ) -> Result<Option<Self>, CompileError> {
-        let kind = match function {
-            AggregateFunction::Latest | AggregateFunction::Earliest => return Ok(None),
-            AggregateFunction::Count => Kind::Count,
-            AggregateFunction::Sum => Kind::Sum,
-            AggregateFunction::Avg => Kind::Avg,
-            AggregateFunction::Min | AggregateFunction::Max => {
-                let argument = argument.ok_or_else(|| CompileError("min and max need an argument".into()))?;
-                let converter = row_converter(std::iter::once(argument))?;
-                Kind::Extreme { greatest: function == AggregateFunction::Max, converter }
+        retracts: bool,
+    ) -> Result<Self, CompileError> {
+        let compile = |expr: &Expr| Expression::compile(expr, input);
+        let kind = Kind::of(aggregate)?;
+        let text = text_of_aggregate(aggregate);
+        let arguments = aggregate.arguments.iter().take(1).map(compile).collect::<Result<Vec<_>, _>>()?;
+        if arguments.is_empty() && kind != Kind::Count {
+            return Err(CompileError(format!("{text} needs an argument")));
+        }
+        if retracts && kind == Kind::ApproxDistinct {
+            return Err(CompileError(format!("{text} can't take rows away again, and its input does; write count(DISTINCT x)")));
+        }
+        // Of these it does not matter how often a value is there.
+        let idle = matches!(kind, Kind::Extreme { .. } | Kind::Boolean { .. } | Kind::Picked { .. } | Kind::ApproxDistinct);
+        let accumulator = Accumulator {
+            filter: aggregate.filter.as_ref().map(|filter| Expression::compile_condition(filter, input)).transpose()?,
+            order: order(aggregate, input, &kind)?,
+            elements: None,
+            distinct: aggregate.distinct && !idle,
+            retracts,
+            results: vec![result.clone()],
+            texts: vec![text],
+            kind,
+            arguments,
+        };
+        accumulator.check_types()?;
+        accumulator.with_elements()
+    }
+
+    /// The same with one more column of the row that it picks, if this aggregate picks the same one.
+    pub(crate) fn join(&mut self, other: Accumulator) -> Result<Option<Accumulator>, CompileError> {
+        let text = |filter: &Option<Expression>| filter.as_ref().map(|filter| filter.text().to_owned());
+        if !matches!(self.kind, Kind::Picked { .. }) || self.kind != other.kind || text(&self.filter) != text(&other.filter) {
+            return Ok(Some(other));
+        }
+        self.arguments.extend(other.arguments);
+        self.results.extend(other.results);
+        self.texts.extend(other.texts);
+        self.elements = Some(row_converter(self.arguments.iter().map(Expression::data_type))?);
+        Ok(None)
+    }
+
+    fn with_elements(self) -> Result<Self, CompileError> {
+        let bytes = self.distinct
+            || matches!(
+                self.kind,
+                Kind::Extreme { .. } | Kind::Picked { .. } | Kind::Elements { .. } | Kind::TopK { .. } | Kind::ApproxDistinct
+            );
+        let elements = bytes.then(|| row_converter(self.arguments.iter().map(Expression::data_type))).transpose()?;
+        Ok(Accumulator { elements, ..self })
+    }
+
+    fn check_types(&self) -> Result<(), CompileError> {
+        let Some(argument) = self.arguments.first().map(Expression::data_type) else { return Ok(()) };
+        let refuse = |what: &str| Err(CompileError(format!("values of type {} {what}", type_name(argument))));
+        match self.kind {
+            Kind::Sum | Kind::Avg | Kind::Variance { .. } | Kind::Histogram { .. } | Kind::ApproxPercentile { .. }
+                if self.over().is_none() =>
+            {
+                refuse("can't be added up")
             }
-            other => return Err(CompileError(format!("{} is not carried out yet", other.name()))),
+            Kind::Boolean { .. } if *argument != DataType::Boolean => refuse("are not true or false"),
+            Kind::Elements { separator: Some(_) } if *argument != DataType::Utf8 => refuse("can't be joined to a text"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The type in which its first argument is computed, if it is a number or a truth value.
+    pub(crate) fn over(&self) -> Option<DataType> {
+        let argument = self.arguments.first()?.data_type();
+        let exact = |argument: &DataType| match argument {
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Some(DataType::Int64),
+            DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Some(DataType::UInt64),
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(DataType::Float64),
+            DataType::Decimal32(_, s) | DataType::Decimal64(_, s) | DataType::Decimal128(_, s) => {
+                Some(DataType::Decimal256(76, *s))
+            }
+            _ => None,
         };
-        let over = match (&kind, argument) {
-            (Kind::Count, _) => DataType::Null,
-            (Kind::Extreme { .. }, Some(argument)) => argument.clone(),
-            (_, Some(argument)) => sum_type(argument)?,
-            (_, None) => return Err(CompileError("sum and avg need an argument".into())),
-        };
-        Ok(Some(Accumulator { kind, over, result: result.clone() }))
+        match self.kind {
+            Kind::Sum | Kind::Avg => exact(argument),
+            Kind::Variance { .. } => match exact(argument)? {
+                DataType::Int64 => Some(DataType::Int64),
+                _ => Some(DataType::Float64),
+            },
+            Kind::Histogram { .. } | Kind::ApproxPercentile { .. } => exact(argument).map(|_| DataType::Float64),
+            Kind::Boolean { .. } => Some(DataType::Boolean),
+            _ => None,
+        }
+    }
+
+    /// Whether rows whose argument is NULL do not count.
+    pub(crate) fn skips_nulls(&self) -> bool {
+        !matches!(self.kind, Kind::Picked { .. } | Kind::Elements { separator: None })
+    }
+
+    /// Whether its elements are compared with one another, rather than only kept.
+    pub(crate) fn compares(&self) -> bool {
+        self.distinct || matches!(self.kind, Kind::Extreme { .. } | Kind::TopK { .. } | Kind::ApproxDistinct)
+    }
+
+    /// Whether [`Accumulator::change`] is right in saying that the result changed, not only that it may have.
+    pub(crate) fn tells_changes(&self) -> bool {
+        !self.retracts && matches!(self.kind, Kind::Count | Kind::Extreme { .. } | Kind::Picked { .. })
+    }
+
+    /// Whether elements must be found again by the row that they came from.
+    pub(crate) fn needs_rows(&self) -> bool {
+        self.retracts && matches!(self.start(), Value::Sequence(_))
+    }
+
+    /// As SQL: one text for each of its results.
+    pub(crate) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.texts.first().map_or("", String::as_str)
+    }
+
+    /// What decides the meaning of its state.
+    pub(crate) fn meaning(&self) -> String {
+        let types: Vec<_> = self.arguments.iter().map(|argument| argument.data_type().to_string()).collect();
+        format!("{} of {} as {:?}, {}", self.texts.join(", "), types.join(", "), self.results, self.retracts)
+    }
+
+    /// What of the group's rows it keeps, if that grows with them.
+    pub(crate) fn keeps(&self) -> Option<&'static str> {
+        match self.start() {
+            Value::Multiset(_) if matches!(self.kind, Kind::TopK { .. }) && !self.retracts => None,
+            Value::Multiset(_) | Value::Distinct(_) => Some("each different value"),
+            Value::Sequence(_) => Some("each value"),
+            _ => None,
+        }
     }
 
     /// The state of a group without rows.
     pub(crate) fn start(&self) -> Value {
-        match (&self.kind, &self.over) {
-            (Kind::Count, _) => Value::Count(0),
-            (Kind::Extreme { .. }, _) => Value::Extreme(None),
-            (_, DataType::Float64) => Value::Floats { sum: 0.0, count: 0 },
-            (_, DataType::Decimal256(..)) => Value::Decimals { sum: i256::ZERO, count: 0 },
-            _ => Value::Integers { sum: 0, count: 0 },
-        }
+        let plain = match &self.kind {
+            Kind::Count if self.distinct => return Value::Multiset(Box::default()),
+            Kind::Count => return Value::Count(0),
+            Kind::Elements { .. } if self.distinct => return Value::Multiset(Box::default()),
+            Kind::Elements { .. } => return Value::Sequence(Box::default()),
+            Kind::TopK { .. } => return Value::Multiset(Box::default()),
+            Kind::Extreme { .. } if self.retracts => return Value::Multiset(Box::default()),
+            Kind::Extreme { .. } => return Value::Extreme(None),
+            Kind::Picked { .. } if self.retracts => return Value::Sequence(Box::default()),
+            Kind::Picked { .. } => return Value::Picked(None),
+            Kind::ApproxDistinct => return Value::Registers(Box::<HyperLogLog>::default()),
+            Kind::Boolean { .. } => return Value::Booleans { trues: 0, falses: 0 },
+            Kind::Sum | Kind::Avg => match self.over() {
+                Some(DataType::Float64) => Value::Floats(Box::<FloatSum>::default()),
+                Some(DataType::Decimal256(..)) => Value::Decimals { sum: i256::ZERO, count: 0 },
+                _ => Value::Integers { sum: 0, count: 0 },
+            },
+            Kind::Variance { .. } => Value::Moments(Box::<Moments>::default()),
+            Kind::Histogram { bins, .. } => Value::Counts(vec![0; bins + 2].into()),
+            Kind::ApproxPercentile { .. } => Value::Quantiles(Box::<Quantiles>::default()),
+        };
+        if self.distinct { Value::Distinct(Box::new((Multiset::default(), plain))) } else { plain }
     }
 
-    /// Brings a batch's arguments into the form that [`Accumulator::add`] reads.
-    pub(crate) fn arguments(&self, values: Option<&ArrayRef>) -> Result<Arguments, Failure> {
-        let Some(values) = values else { return Ok(Arguments::Present(None)) };
-        let nulls = values.logical_nulls();
-        match (&self.kind, &self.over) {
-            (Kind::Count, _) => Ok(Arguments::Present(nulls)),
-            (Kind::Extreme { converter, .. }, _) => {
-                Ok(Arguments::Encoded { rows: convert(converter, std::slice::from_ref(values), values.len())?, nulls })
+    /// Takes the argument of row `i` in, or out again; returns whether the result may have changed.
+    pub(crate) fn change(
+        &self,
+        value: &mut Value,
+        arguments: &Arguments,
+        (i, arrival, delete): (usize, Arrival<'_>, bool),
+        bytes: &mut usize,
+    ) -> bool {
+        let Some(at) = arguments.place(i) else { return false };
+        let element = || arguments.rows.as_ref().map_or(&[] as &[u8], |rows| rows.row(at).data());
+        match value {
+            Value::Count(count) => *count += sign(delete),
+            Value::Extreme(best) => return self.better(best, element(), bytes),
+            Value::Picked(picked) => {
+                let Kind::Picked { newest } = self.kind else { return false };
+                let before = picked.as_ref().map(|(time, _)| *time);
+                let wins = before.is_none_or(|before| if newest { before <= arrival.time } else { before > arrival.time });
+                return wins && pick(picked, arrival.time, element(), bytes);
             }
-            (_, over) => {
-                let values = cast(values, over)?;
-                Ok(match over {
-                    DataType::Float64 => Arguments::Floats(values.as_primitive::<Float64Type>().clone()),
-                    DataType::UInt64 => Arguments::Unsigned(values.as_primitive::<UInt64Type>().clone()),
-                    DataType::Decimal256(..) => Arguments::Decimals(values.as_primitive::<Decimal256Type>().clone()),
-                    _ => Arguments::Integers(values.as_primitive::<Int64Type>().clone()),
-                })
+            Value::Multiset(set) => return self.change_set(set, element(), delete, bytes),
+            Value::Sequence(sequence) if delete => return sequence.remove(arrival, bytes),
+            Value::Sequence(sequence) => {
+                let order = arguments.order.as_ref().map_or(&[] as &[u8], |rows| rows.row(at).data());
+                sequence.add(order, element(), arrival, bytes);
             }
-        }
-    }
-
-    /// Adds the argument of row `i`; returns whether the state changed.
-    pub(crate) fn add(&self, value: &mut Value, arguments: &Arguments, i: usize) -> bool {
-        match (value, arguments) {
-            (Value::Count(count), Arguments::Present(nulls)) => {
-                let counts = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
-                *count += i64::from(counts);
-                counts
+            Value::Registers(registers) => {
+                let before = registers.bytes();
+                let changed = registers.add(element());
+                *bytes += registers.bytes() - before;
+                return changed;
             }
-            (Value::Integers { sum, count }, Arguments::Integers(values)) => {
-                add_valid(values, i, count, |v| *sum += i128::from(v))
-            }
-            (Value::Integers { sum, count }, Arguments::Unsigned(values)) => {
-                add_valid(values, i, count, |v| *sum += i128::from(v))
-            }
-            (Value::Floats { sum, count }, Arguments::Floats(values)) => add_valid(values, i, count, |v| *sum += v),
-            (Value::Decimals { sum, count }, Arguments::Decimals(values)) => {
-                add_valid(values, i, count, |v| *sum = sum.wrapping_add(v))
-            }
-            (Value::Extreme(best), Arguments::Encoded { rows, nulls }) => {
-                let candidate = rows.row(i).data();
-                let greatest = matches!(self.kind, Kind::Extreme { greatest: true, .. });
-                let better = best.as_deref().is_none_or(|best| if greatest { candidate > best } else { candidate < best });
-                let better = better && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
-                if better {
-                    *best = Some(candidate.into());
+            Value::Distinct(distinct) => {
+                let (seen, inner) = &mut **distinct;
+                if self.change_set(seen, element(), delete, bytes) {
+                    self.change_number(inner, &arguments.numbers, at, delete, bytes);
+                    return true;
                 }
-                better
+                return false;
             }
-            _ => false,
+            number => self.change_number(number, &arguments.numbers, at, delete, bytes),
         }
+        true
     }
 
-    /// Why the state has no result, if it has none.
-    pub(crate) fn overflow(&self, value: &Value) -> Option<String> {
-        let fits = match (value, &self.kind, &self.result) {
-            (Value::Integers { sum, .. }, Kind::Sum, DataType::Int64) => i64::try_from(*sum).is_ok(),
-            (Value::Integers { sum, .. }, Kind::Sum, DataType::UInt64) => u64::try_from(*sum).is_ok(),
-            (Value::Decimals { sum, .. }, Kind::Sum, DataType::Decimal128(precision, _)) => {
-                sum.to_i128().is_some_and(|sum| sum.unsigned_abs() < 10u128.saturating_pow(u32::from(*precision)))
-            }
-            _ => true,
-        };
-        (!fits).then(|| format!("overflow: the sum does not fit into {}", crate::model::row::type_name(&self.result)))
-    }
-
-    /// The results of some groups.
-    pub(crate) fn finish<'a>(&self, values: impl Iterator<Item = &'a Value>) -> Result<ArrayRef, Failure> {
-        let array: ArrayRef = match (&self.kind, &self.over) {
-            (Kind::Count, _) => {
-                Arc::new(values.map(|value| if let Value::Count(n) = value { *n } else { 0 }).collect::<Int64Array>())
-            }
-            (Kind::Extreme { converter, .. }, _) => return extremes(converter, values),
-            (Kind::Sum, DataType::Float64) => Arc::new(values.map(float_sum).collect::<Float64Array>()),
-            (Kind::Avg, DataType::Float64 | DataType::Int64 | DataType::UInt64) => {
-                Arc::new(values.map(average).collect::<Float64Array>())
-            }
-            (kind, DataType::Decimal256(_, scale)) => {
-                let out = match self.result {
-                    DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => scale,
-                    _ => *scale,
-                };
-                let average = matches!(kind, Kind::Avg);
-                let decimal = |value: &Value| decimal_result(value, average, out - scale);
-                Arc::new(values.map(decimal).collect::<Decimal256Array>().with_precision_and_scale(76, out)?)
-            }
-            // 38 digits hold every sum of 64-bit integers that `overflow` lets through.
-            _ => Arc::new(values.map(integer_sum).collect::<Decimal128Array>().with_precision_and_scale(38, 0)?),
-        };
-        let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
-        Ok(arrow::compute::cast_with_options(&array, &self.result, &options)?)
-    }
-}
-
-/// The type in which values of a type are added up.
-fn sum_type(argument: &DataType) -> Result<DataType, CompileError> {
-    match argument {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Ok(DataType::Int64),
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Ok(DataType::UInt64),
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => Ok(DataType::Float64),
-        DataType::Decimal32(_, s) | DataType::Decimal64(_, s) | DataType::Decimal128(_, s) | DataType::Decimal256(_, s) => {
-            Ok(DataType::Decimal256(76, *s))
+    fn better(&self, best: &mut Option<Box<[u8]>>, candidate: &[u8], bytes: &mut usize) -> bool {
+        let greatest = self.kind == Kind::Extreme { greatest: true };
+        let better = best.as_deref().is_none_or(|best| if greatest { candidate > best } else { candidate < best });
+        if better {
+            *bytes = (*bytes + candidate.len()).saturating_sub(best.as_ref().map_or(0, |best| best.len()));
+            *best = Some(candidate.into());
         }
-        other => Err(CompileError(format!("values of type {} can't be added up", crate::model::row::type_name(other)))),
+        better
+    }
+
+    /// Returns whether the different values have changed, or of `topk` may have.
+    fn change_set(&self, set: &mut Multiset, element: &[u8], delete: bool, bytes: &mut usize) -> bool {
+        let changed = match (delete, self.retracts) {
+            (true, _) => set.remove(element, bytes),
+            (false, false) if self.distinct => set.add_once(element, bytes),
+            (false, _) => set.add(element, bytes),
+        };
+        let Kind::TopK { k } = self.kind else { return changed };
+        if !self.retracts {
+            set.keep_greatest(k, bytes);
+        }
+        true
+    }
+
+    fn change_number(&self, value: &mut Value, numbers: &Numbers, at: usize, delete: bool, bytes: &mut usize) {
+        let by = sign(delete);
+        let before = value.bytes();
+        match (&mut *value, numbers) {
+            (Value::Integers { sum, count }, Numbers::Integers(values)) => {
+                *sum += i128::from(by) * i128::from(number(values, at));
+                *count += by;
+            }
+            (Value::Integers { sum, count }, Numbers::Unsigned(values)) => {
+                *sum += i128::from(by) * i128::from(number(values, at));
+                *count += by;
+            }
+            (Value::Decimals { sum, count }, Numbers::Decimals(values)) => {
+                // 38 digits and 19 of a count are less than 76.
+                let value = number(values, at);
+                *sum = if delete { sum.wrapping_sub(value) } else { sum.wrapping_add(value) };
+                *count += by;
+            }
+            (Value::Floats(sum), Numbers::Floats(values)) => sum.change(number(values, at), delete),
+            (Value::Moments(moments), Numbers::Floats(values)) => moments.change(number(values, at), delete),
+            (Value::Moments(moments), Numbers::Integers(values)) => moments.change_whole(number(values, at), delete),
+            (Value::Quantiles(quantiles), Numbers::Floats(values)) => quantiles.change(number(values, at), delete),
+            (Value::Counts(counts), Numbers::Floats(values)) => {
+                let bin = self.bin(number(values, at));
+                counts.get_mut(bin).into_iter().for_each(|count| *count += by);
+            }
+            (Value::Booleans { trues, falses }, Numbers::Booleans(values)) => {
+                *if at < values.len() && values.value(at) { trues } else { falses } += by;
+            }
+            _ => {}
+        }
+        *bytes = (*bytes + value.bytes()).saturating_sub(before);
+    }
+
+    /// The position of a number's count in a histogram: below, the bins, at or above the upper bound. NaN is above.
+    fn bin(&self, number: f64) -> usize {
+        let Kind::Histogram { low, high, bins } = self.kind else { return 0 };
+        if number < low {
+            return 0;
+        }
+        if number >= high || number.is_nan() {
+            return bins + 1;
+        }
+        // Halved, so that the difference of two great bounds is no infinity.
+        let share = (number / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+        1 + ((share * bins as f64) as usize).min(bins - 1)
     }
 }
 
-fn add_valid<T: arrow::datatypes::ArrowPrimitiveType>(
-    values: &PrimitiveArray<T>,
-    i: usize,
-    count: &mut i64,
-    add: impl FnOnce(T::Native),
-) -> bool {
-    let valid = values.is_valid(i);
-    if valid {
-        add(values.value(i));
-        *count += 1;
+impl Kind {
+    fn of(aggregate: &Aggregate) -> Result<Self, CompileError> {
+        use AggregateFunction as F;
+        let name = aggregate.function.name();
+        let extra = |at: usize, what: &str| match aggregate.arguments.get(at) {
+            Some(expr) => literal(expr).ok_or_else(|| CompileError(format!("{what} of {name} must be a literal"))),
+            None => Err(CompileError(format!("{name} lacks {what}"))),
+        };
+        let double = |at: usize, what: &str| match extra(at, what)?.cast_to(&DataType::Float64)? {
+            ScalarValue::Float64(Some(number)) => Ok(number),
+            _ => Err(CompileError(format!("{what} of {name} is NULL"))),
+        };
+        let whole = |at: usize, what: &str| match extra(at, what)?.cast_to(&DataType::Int64)? {
+            ScalarValue::Int64(Some(number @ 1..=MOST_ELEMENTS)) => Ok(number as usize),
+            _ => Err(CompileError(format!("{what} of {name} must be between 1 and {MOST_ELEMENTS}"))),
+        };
+        Ok(match aggregate.function {
+            F::Latest => Kind::Picked { newest: true },
+            F::Earliest => Kind::Picked { newest: false },
+            F::Count => Kind::Count,
+            F::Sum => Kind::Sum,
+            F::Min => Kind::Extreme { greatest: false },
+            F::Max => Kind::Extreme { greatest: true },
+            F::Avg => Kind::Avg,
+            F::StddevPop => Kind::Variance { population: true, root: true },
+            F::StddevSamp => Kind::Variance { population: false, root: true },
+            F::VarPop => Kind::Variance { population: true, root: false },
+            F::VarSamp => Kind::Variance { population: false, root: false },
+            F::ArrayAgg => Kind::Elements { separator: None },
+            F::StringAgg => match extra(1, "the separator")?.try_as_str() {
+                Some(Some(separator)) => Kind::Elements { separator: Some(separator.to_owned()) },
+                _ => return Err(CompileError("the separator of string_agg must be a text".into())),
+            },
+            F::BoolAnd => Kind::Boolean { all: true },
+            F::BoolOr => Kind::Boolean { all: false },
+            F::ApproxDistinct => Kind::ApproxDistinct,
+            F::ApproxPercentile => match double(1, "the share")? {
+                p if (0.0..=1.0).contains(&p) => Kind::ApproxPercentile { p },
+                _ => return Err(CompileError("the share of approx_percentile must be between 0 and 1".into())),
+            },
+            F::Histogram => {
+                let (low, high, bins) =
+                    (double(1, "the lower bound")?, double(2, "the upper bound")?, whole(3, "the number of bins")?);
+                if !(low < high && low.is_finite() && high.is_finite()) {
+                    return Err(CompileError("the lower bound of histogram must be below the upper one".into()));
+                }
+                Kind::Histogram { low, high, bins }
+            }
+            F::TopK => Kind::TopK { k: whole(1, "the number of values")? as u64 },
+        })
     }
-    valid
 }
 
-fn float_sum(value: &Value) -> Option<f64> {
-    if let Value::Floats { sum, count: 1.. } = value { Some(*sum) } else { None }
-}
+/// Bins of a histogram, or values of `topk`, at most.
+const MOST_ELEMENTS: i64 = 10_000;
 
-fn integer_sum(value: &Value) -> Option<i128> {
-    if let Value::Integers { sum, count: 1.. } = value { Some(*sum) } else { None }
-}
-
-fn average(value: &Value) -> Option<f64> {
-    match value {
-        Value::Floats { sum, count: count @ 1.. } => Some(sum / *count as f64),
-        Value::Integers { sum, count: count @ 1.. } => Some(*sum as f64 / *count as f64),
+/// The value of a literal, which may be negative.
+fn literal(expr: &Expr) -> Option<ScalarValue> {
+    match expr {
+        Expr::Literal(value, _) => Some(value.clone()),
+        Expr::Negative(inner) => literal(inner)?.arithmetic_negate().ok(),
+        Expr::Alias(alias) => literal(&alias.expr),
         _ => None,
     }
 }
 
-/// A decimal sum, or average rounded half away from zero, with `more` digits behind the point than its arguments have.
-fn decimal_result(value: &Value, average: bool, more: i8) -> Option<i256> {
-    let Value::Decimals { sum, count: count @ 1.. } = value else { return None };
-    let scaled = sum.checked_mul(i256::from_i128(10).checked_pow(u32::try_from(more).unwrap_or(0))?)?;
-    if !average {
-        return Some(scaled);
+fn order(aggregate: &Aggregate, input: &DFSchema, kind: &Kind) -> Result<Option<(Vec<Expression>, RowConverter)>, CompileError> {
+    if aggregate.order.is_empty() {
+        return Ok(None);
     }
-    let count = i256::from(*count);
-    let half = count.checked_div(i256::from(2))?;
-    let rounded = if scaled < i256::ZERO { scaled.checked_sub(half)? } else { scaled.checked_add(half)? };
-    rounded.checked_div(count)
+    if !matches!(kind, Kind::Elements { .. }) || aggregate.distinct {
+        return Err(CompileError(format!("{} has no order", text_of_aggregate(aggregate))));
+    }
+    let mut fields = Vec::new();
+    let mut expressions = Vec::new();
+    for order in &aggregate.order {
+        let expression = Expression::compile(&order.expr, input)?;
+        let options = SortOptions { descending: order.descending, nulls_first: order.nulls_first };
+        fields.push(SortField::new_with_options(expression.data_type().clone(), options));
+        expressions.push(expression);
+    }
+    Ok(Some((expressions, RowConverter::new(fields)?)))
 }
 
-fn extremes<'a>(converter: &RowConverter, values: impl Iterator<Item = &'a Value>) -> Result<ArrayRef, Failure> {
-    let missing = unconvert_null(converter)?;
-    let best = |value: &'a Value| match value {
-        Value::Extreme(Some(best)) => Some(best.as_ref()),
-        _ => None,
+fn sign(delete: bool) -> i64 {
+    if delete { -1 } else { 1 }
+}
+
+/// The number at a place that is there.
+fn number<T: ArrowPrimitiveType>(values: &PrimitiveArray<T>, at: usize) -> T::Native {
+    values.values().get(at).copied().unwrap_or_default()
+}
+
+/// Replaces a picked row; returns whether it differs.
+fn pick(picked: &mut Option<(i64, Box<[u8]>)>, time: i64, row: &[u8], bytes: &mut usize) -> bool {
+    match picked {
+        Some((at, kept)) => {
+            *at = time;
+            if **kept == *row {
+                return false;
+            }
+            *bytes = (*bytes + row.len()).saturating_sub(kept.len());
+            if kept.len() == row.len() {
+                kept.copy_from_slice(row);
+            } else {
+                *kept = row.into();
+            }
+            true
+        }
+        None => {
+            *bytes += row.len();
+            *picked = Some((time, row.into()));
+            true
+        }
+    }
+}
+
+/// An aggregate as SQL.
+fn text_of_aggregate(aggregate: &Aggregate) -> String {
+    let list = |expressions: Vec<String>| expressions.join(", ");
+    let arguments = match aggregate.arguments.as_slice() {
+        [] => "*".into(),
+        arguments => list(arguments.iter().map(text_of).collect()),
     };
-    let rows: Vec<&[u8]> = values.map(|value| best(value).unwrap_or(&missing)).collect();
-    let columns = unconvert(converter, rows.into_iter())?;
-    columns.into_iter().next().ok_or_else(|| Failure { expression: "min or max".into(), reason: "has no column".into() })
-}
-
-/// The encoding of a null.
-fn unconvert_null(converter: &RowConverter) -> Result<Vec<u8>, Failure> {
-    // Every type encodes null as one byte, followed by nothing or by zeroes of the type's width: ask rather than know.
-    let empty = converter.convert_rows(std::iter::empty())?;
-    let nulls: Vec<ArrayRef> = empty.iter().map(|column| arrow::array::new_null_array(column.data_type(), 1)).collect();
-    Ok(converter.convert_columns(&nulls)?.row(0).data().to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::array::{Int32Array, StringArray};
-
-    fn result(function: AggregateFunction, values: ArrayRef, result: DataType) -> Result<ArrayRef, String> {
-        let accumulator = Accumulator::compile(function, Some(values.data_type()), &result).map_err(|e| e.to_string())?.unwrap();
-        let arguments = accumulator.arguments(Some(&values)).unwrap();
-        let mut value = accumulator.start();
-        for i in 0..values.len() {
-            accumulator.add(&mut value, &arguments, i);
-        }
-        accumulator.overflow(&value).map_or(Ok(()), Err)?;
-        Ok(accumulator.finish([&value].into_iter()).unwrap())
-    }
-
-    fn shown(array: &ArrayRef) -> String {
-        arrow::util::display::array_value_to_string(array, 0).unwrap()
-    }
-
-    #[test]
-    fn nulls_count_for_nothing() {
-        let some: ArrayRef = Arc::new(Int32Array::from(vec![Some(4), None, Some(-1), Some(6)]));
-        let none: ArrayRef = Arc::new(Int32Array::from(vec![None, None]));
-        let of = |function, values: &ArrayRef, data_type| shown(&result(function, values.clone(), data_type).unwrap());
-        assert_eq!(of(AggregateFunction::Count, &some, DataType::Int64), "3");
-        assert_eq!(of(AggregateFunction::Sum, &some, DataType::Int64), "9");
-        assert_eq!(of(AggregateFunction::Avg, &some, DataType::Float64), "3.0");
-        assert_eq!(of(AggregateFunction::Min, &some, DataType::Int32), "-1");
-        assert_eq!(of(AggregateFunction::Max, &some, DataType::Int32), "6");
-        assert_eq!(of(AggregateFunction::Count, &none, DataType::Int64), "0");
-        for function in [AggregateFunction::Sum, AggregateFunction::Min, AggregateFunction::Max] {
-            let data_type = if function == AggregateFunction::Sum { DataType::Int64 } else { DataType::Int32 };
-            assert_eq!(of(function, &none, data_type), "");
-        }
-        assert_eq!(of(AggregateFunction::Avg, &none, DataType::Float64), "");
-    }
-
-    #[test]
-    fn a_sum_that_does_not_fit_is_refused_and_one_that_comes_back_is_not() {
-        let of = |values: Vec<i64>| result(AggregateFunction::Sum, Arc::new(Int64Array::from(values)), DataType::Int64);
-        insta::assert_snapshot!(of(vec![i64::MAX, 1]).unwrap_err(), @"overflow: the sum does not fit into BIGINT");
-        assert_eq!(shown(&of(vec![i64::MAX, 1, -1]).unwrap()), i64::MAX.to_string());
-        assert_eq!(shown(&of(vec![i64::MIN]).unwrap()), i64::MIN.to_string());
-    }
-
-    #[test]
-    fn decimals_texts_and_floats() {
-        let decimals: ArrayRef = Arc::new(Decimal128Array::from(vec![150, 225, -5]).with_precision_and_scale(10, 2).unwrap());
-        let of = |function, values: &ArrayRef, data_type| shown(&result(function, values.clone(), data_type).unwrap());
-        assert_eq!(of(AggregateFunction::Sum, &decimals, DataType::Decimal128(20, 2)), "3.70");
-        assert_eq!(of(AggregateFunction::Avg, &decimals, DataType::Decimal128(14, 6)), "1.233333");
-        let nines: ArrayRef = Arc::new(Decimal128Array::from(vec![99, 1]).with_precision_and_scale(2, 0).unwrap());
-        insta::assert_snapshot!(result(AggregateFunction::Sum, nines, DataType::Decimal128(2, 0)).unwrap_err(), @"overflow: the sum does not fit into DECIMAL(2, 0)");
-        let texts: ArrayRef = Arc::new(StringArray::from(vec!["b", "", "é", "a"]));
-        assert_eq!(of(AggregateFunction::Max, &texts, DataType::Utf8), "é");
-        assert_eq!(of(AggregateFunction::Min, &texts, DataType::Utf8), "");
-        let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.25]));
-        assert_eq!(of(AggregateFunction::Avg, &floats, DataType::Float64), "0.375");
-        insta::assert_snapshot!(result(AggregateFunction::Sum, texts, DataType::Utf8).unwrap_err(), @"values of type STRING can't be added up");
-    }
+    let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
+    let order = match aggregate.order.as_slice() {
+        [] => String::new(),
+        order => format!(
+            " ORDER BY {}",
+            list(
+                order
+                    .iter()
+                    .map(|order| format!("{}{}", text_of(&order.expr), if order.descending { " DESC" } else { "" }))
+                    .collect()
+            )
+        ),
+    };
+    let filter = aggregate.filter.as_ref().map(|filter| format!(" FILTER (WHERE {})", text_of(filter))).unwrap_or_default();
+    format!("{}({distinct}{arguments}{order}){filter}", aggregate.function.name())
 }

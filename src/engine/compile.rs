@@ -3,7 +3,6 @@
 use datafusion_common::DFSchema;
 use datafusion_expr::Expr;
 
-use super::aggregate::Aggregate;
 use super::dataflow::Rebuild;
 use super::error::CompileError;
 use super::expression::Expression;
@@ -14,8 +13,9 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::{Sides, TableJoin};
 use crate::model::row::type_name;
-use crate::sql::query::{self, Changes, Node, On, Query, Windows};
+use crate::sql::query::{Changes, Node, On, Query, Windows};
 
+mod aggregate;
 mod rows;
 mod windows;
 
@@ -160,14 +160,7 @@ impl Graph {
             Node::LookupJoin { .. } => self.lookup_join(node, above),
             Node::IntervalJoin { .. } => self.interval_join(node, above),
             Node::TableJoin { .. } => self.table_join(node, above),
-            Node::Aggregate { input, group, aggregates, window: None, schema, changes } => {
-                require_append(input, "an aggregate")?;
-                // Its own state comes from the changelog, so nothing below must be made again.
-                let read = group.iter().chain(aggregates.iter().flat_map(query::Aggregate::expressions));
-                let above = above.single(wanted(input, std::iter::empty(), read)?);
-                let feed = self.node(input, &Above { rebuild: Rebuild::Nothing, times: true, ..above })?;
-                Ok(self.place(Aggregate::compile(group, aggregates, input.schema(), schema, changes)?, vec![feed], lag_ms(input)))
-            }
+            Node::Aggregate { window: None, .. } => self.aggregate(node, above),
             Node::Rename { .. } => self.rename(node, above),
             Node::Retract { .. } => self.retract(node, above),
             Node::Union { .. } => self.union(node, above),
@@ -307,11 +300,13 @@ fn keys(on: &[On], left: &DFSchema, right: &DFSchema) -> Result<(Vec<Expression>
 fn require_append(node: &Node, whose: &str) -> Result<(), CompileError> {
     match node.changes() {
         Changes::Append => Ok(()),
-        Changes::Upsert(_) => {
-            Err(CompileError(format!("{whose} needs rows that are only added, but these replace one another by key")))
-        }
+        Changes::Upsert(_) => Err(replaces(whose)),
         Changes::Retract => Err(CompileError(format!("{whose} needs rows that are only added, but these are taken back"))),
     }
+}
+
+fn replaces(whose: &str) -> CompileError {
+    CompileError(format!("{whose} needs rows that are only added, but these replace one another by key"))
 }
 
 /// A stream is joined with a table on the table's whole key only, since each of its rows then has at most one partner.

@@ -5,11 +5,10 @@
 
 use arrow::datatypes::i256;
 
-use super::accumulator::Value;
 use super::error::StateError;
 
 /// Changed whenever the payload's form does, Arrow's row encoding included.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// A payload that is being written.
 #[derive(Default)]
@@ -28,6 +27,25 @@ impl Saved {
     pub(crate) fn bytes(&mut self, value: &[u8]) {
         self.integer(value.len() as i64);
         self.0.extend(value);
+    }
+
+    /// Some bytes, or none.
+    pub(crate) fn optional(&mut self, value: Option<&[u8]>) {
+        self.integer(i64::from(value.is_some()));
+        value.into_iter().for_each(|value| self.bytes(value));
+    }
+
+    pub(crate) fn long(&mut self, value: i128) {
+        self.0.extend(value.to_le_bytes());
+    }
+
+    pub(crate) fn wide(&mut self, value: i256) {
+        self.0.extend(value.to_le_bytes());
+    }
+
+    /// What was written, without layout and checksum.
+    pub(crate) fn payload(self) -> Vec<u8> {
+        self.0
     }
 
     /// The whole record.
@@ -57,6 +75,23 @@ impl<'a> Reader<'a> {
         Ok(Reader(payload))
     }
 
+    /// Reads what [`Saved::payload`] gave.
+    pub(crate) fn of(payload: &'a [u8]) -> Self {
+        Reader(payload)
+    }
+
+    pub(crate) fn optional(&mut self) -> Result<Option<&'a [u8]>, StateError> {
+        if self.integer()? == 0 { Ok(None) } else { self.bytes().map(Some) }
+    }
+
+    pub(crate) fn long(&mut self) -> Result<i128, StateError> {
+        self.fixed().map(i128::from_le_bytes)
+    }
+
+    pub(crate) fn wide(&mut self) -> Result<i256, StateError> {
+        self.fixed().map(i256::from_le_bytes)
+    }
+
     pub(crate) fn integer(&mut self) -> Result<i64, StateError> {
         self.fixed().map(i64::from_le_bytes)
     }
@@ -77,49 +112,6 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or_else(too_short)?;
         self.0 = rest;
         Ok(*bytes)
-    }
-}
-
-impl Value {
-    /// Appends it to a payload.
-    pub(crate) fn save(&self, saved: &mut Saved) {
-        match self {
-            Value::Count(count) => saved.integer(*count),
-            Value::Integers { sum, count } => {
-                saved.0.extend(sum.to_le_bytes());
-                saved.integer(*count);
-            }
-            Value::Floats { sum, count } => {
-                saved.0.extend(sum.to_bits().to_le_bytes());
-                saved.integer(*count);
-            }
-            Value::Decimals { sum, count } => {
-                saved.0.extend(sum.to_le_bytes());
-                saved.integer(*count);
-            }
-            Value::Extreme(best) => {
-                saved.integer(i64::from(best.is_some()));
-                if let Some(best) = best {
-                    saved.bytes(best);
-                }
-            }
-        }
-    }
-
-    /// Reads back a value of the same kind as `like`.
-    pub(crate) fn load(like: &Value, saved: &mut Reader<'_>) -> Result<Value, StateError> {
-        Ok(match like {
-            Value::Count(_) => Value::Count(saved.integer()?),
-            Value::Integers { .. } => Value::Integers { sum: i128::from_le_bytes(saved.fixed()?), count: saved.integer()? },
-            Value::Floats { .. } => {
-                Value::Floats { sum: f64::from_bits(u64::from_le_bytes(saved.fixed()?)), count: saved.integer()? }
-            }
-            Value::Decimals { .. } => Value::Decimals { sum: i256::from_le_bytes(saved.fixed()?), count: saved.integer()? },
-            Value::Extreme(_) => {
-                let some = saved.integer()? != 0;
-                Value::Extreme(if some { Some(saved.bytes()?.into()) } else { None })
-            }
-        })
     }
 }
 
@@ -144,8 +136,8 @@ mod tests {
         let mut saved = Saved::default();
         saved.integer(-5);
         saved.bytes(b"abc");
-        Value::Integers { sum: i128::MIN, count: 3 }.save(&mut saved);
-        Value::Extreme(None).save(&mut saved);
+        saved.long(i128::MIN);
+        saved.optional(None);
         saved.finish(7, b"key")
     }
 
@@ -154,9 +146,7 @@ mod tests {
         let record = record();
         let mut reader = Reader::open(&record, 7, b"key").unwrap();
         assert_eq!((reader.integer().unwrap(), reader.bytes().unwrap()), (-5, b"abc" as &[u8]));
-        let like = Value::Integers { sum: 0, count: 0 };
-        assert_eq!(Value::load(&like, &mut reader).unwrap(), Value::Integers { sum: i128::MIN, count: 3 });
-        assert_eq!(Value::load(&Value::Extreme(None), &mut reader).unwrap(), Value::Extreme(None));
+        assert_eq!((reader.long().unwrap(), reader.optional().unwrap()), (i128::MIN, None));
         assert_eq!(reader.end(), Ok(()));
     }
 

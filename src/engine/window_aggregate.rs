@@ -121,7 +121,7 @@ impl WindowAggregate {
         }
         let ends = self.ends_of_groups(&changed)?;
         let timed: Vec<(i64, usize)> = ends.into_iter().map(|end| end.saturating_sub(1)).zip(changed).collect();
-        self.groups.rows(&timed, &mut self.failures)
+        self.groups.news(&timed, &mut self.failures)
     }
 
     fn ends_of_groups(&self, places: &[usize]) -> Result<Vec<i64>, Failure> {

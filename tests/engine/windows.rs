@@ -581,10 +581,10 @@ fn windows_describe_themselves() {
     insta::assert_snapshot!(window, @"
     window aggregate [append]
         group by: s.k, s.window_start, s.window_end
-        aggregates: latest(s.t), earliest(s.n), count(*), sum(s.n)
+        aggregates: count(*), sum(s.n), latest(s.t), earliest(s.n)
         window: closes 3 ms after s.window_end
         sends: each group once, when its window closes
-        remembers: one entry for each of 1 groups of open windows, and each of the 1 that were closed in the last 9 ms, since their windows may still get rows, and an operator above remembers the results (542 bytes)
+        remembers: one entry for each of 1 groups of open windows, and each of the 1 that were closed in the last 9 ms, since their windows may still get rows, and an operator above remembers the results (670 bytes)
         rebuilt from: the changelog
       tumbling windows [append]
           windows: 5 ms each
@@ -595,7 +595,7 @@ fn windows_describe_themselves() {
     insta::assert_snapshot!(sessions, @"
     window aggregate [append]
         group by: s.k, s.window_start, s.window_end
-        aggregates: latest(s.t), earliest(s.n), count(*), sum(s.n)
+        aggregates: count(*), sum(s.n), latest(s.t), earliest(s.n)
         window: closes 0 ms after s.window_end
         sends: each group once, when its window closes
         remembers: one entry for each of 0 groups of open windows, since their windows may still get rows (0 bytes)
