@@ -15,7 +15,7 @@ use datafusion_physical_expr::create_physical_expr;
 
 use mesh::model::diagnostic::{Diagnostic, Severity};
 use mesh::model::product::{Shape, SqlOrigin, SqlText};
-use mesh::sql::query::{Node, Query};
+use mesh::sql::query::{Changes, Node, Query};
 use mesh::sql::{Relation, Relations, Target, bind, reads};
 use proptest::prelude::*;
 
@@ -316,6 +316,54 @@ fn nothing_is_too_deep_for_the_stack() {
 }
 
 #[test]
+fn sub_queries_are_bounded() {
+    let from = |relation: &str| format!("SELECT x.station_id FROM {relation} x");
+    let nested = |depth: usize| (0..depth).fold("stations_status".to_string(), |inner, _| format!("({})", from(&inner)));
+    accepted(&from(&nested(20)));
+    assert!(refused(&from(&nested(30))).starts_with("M0402"));
+    assert!(refused(&from(&nested(1_000))).starts_with("M0402"));
+    assert!(refused(&from(&nested(3_000))).starts_with("M0402"));
+    let chain = |length: usize| {
+        let part = |n: usize| format!("c{n} AS (SELECT station_id FROM c{})", n - 1);
+        let parts: Vec<String> = (1..length).map(part).collect();
+        format!(
+            "WITH c0 AS (SELECT station_id FROM stations_status), {} SELECT station_id FROM c{}",
+            parts.join(", "),
+            length - 1
+        )
+    };
+    accepted(&chain(20));
+    assert!(refused(&chain(30)).starts_with("M0402 sub-queries nest more than 24 deep"));
+    assert!(refused(&chain(3_000)).starts_with("M0402 sub-queries nest more than 24 deep"));
+    for doubled in [
+        "SELECT a.station_id FROM c{} a JOIN c{} b ON a.station_id = b.station_id AND a.rowtime = b.rowtime",
+        "SELECT station_id FROM c{} UNION ALL SELECT station_id FROM c{}",
+        "SELECT station_id FROM c{} UNION SELECT x.station_id FROM (SELECT * FROM c{}) x JOIN nothing n ON n.station_id = x.station_id",
+    ] {
+        let part = |n: usize| format!("c{n} AS ({})", doubled.replace("{}", &format!("c{}", n - 1)));
+        let parts: Vec<String> = (1..24).map(part).collect();
+        let sql = format!("WITH c0 AS (SELECT station_id FROM stations_status), {} SELECT station_id FROM c23", parts.join(", "));
+        assert!(refused(&sql).starts_with("M040"), "{}", refused(&sql));
+    }
+    let columns: Vec<String> = (0..4_000).map(|n| format!("num_bikes_available + {n} AS c{n}")).collect();
+    let uses: Vec<String> = (0..50).map(|_| "SELECT c1 FROM a".to_string()).collect();
+    let sql = format!("WITH a AS (SELECT {} FROM stations_status) {}", columns.join(", "), uses.join(" UNION ALL "));
+    assert!(refused(&sql).starts_with("M0402 the sub-queries are more than 524288 bytes long"), "{}", refused(&sql));
+    let stars = vec!["*"; 10_000].join(", ");
+    assert!(
+        refused(&format!("SELECT station_id FROM stations_status UNION ALL SELECT {stars} FROM stations_info"))
+            .starts_with("M0402")
+    );
+    let lists: String = (0..40).map(|n| format!(", UNNEST(services) AS t{n}(x)")).collect();
+    assert!(refused(&format!("SELECT station_id FROM stations_status{lists}")).starts_with("M0402 a query joins at most 32"));
+    let withs = "WITH a AS (".repeat(10_000);
+    assert!(refused(&withs).starts_with("M040"));
+    let tables = "SELECT station_id FROM (".repeat(10_000);
+    assert!(refused(&tables).starts_with("M040"));
+    assert!(refused(&format!("{}{}", "(".repeat(40), "SELECT 1) ".repeat(40))).starts_with("M040"));
+}
+
+#[test]
 fn nothing_takes_long() {
     let openings = [
         "(",
@@ -343,6 +391,11 @@ fn nothing_takes_long() {
         "x[",
         "ANY(",
         "f(x -> ",
+        "(SELECT x FROM ",
+        "(WITH a AS (SELECT 1) SELECT x FROM ",
+        "(SELECT x FROM a UNION ALL SELECT x FROM ",
+        "(SELECT x FROM a, UNNEST(",
+        "a JOIN (SELECT ROW_NUMBER() OVER (PARTITION BY ",
     ];
     for opening in openings {
         for depth in [10, 20, 30, 40, 49] {
@@ -505,7 +558,16 @@ fn words() -> impl Strategy<Value = String> {
         "EXCEPT",
         "EXCLUDE",
         "UNION ALL",
+        "UNION",
+        "SELECT station_id FROM",
+        "(SELECT * EXCEPT (extra) FROM stations_status) x",
+        "UNNEST(services) AS t",
+        "CROSS JOIN",
+        "QUALIFY",
+        "ROW_NUMBER() OVER (PARTITION BY station_id ORDER BY rowtime)",
+        "<= 3",
         "WITH",
+        "a AS (SELECT * EXCEPT (extra) FROM stations_status)",
         "DISTINCT",
         "BIGINT",
         "STRING",
@@ -527,8 +589,84 @@ fn queries() -> impl Strategy<Value = String> {
     })
 }
 
+/// Queries of sub-queries, most of which can be bound.
+fn sub_queries() -> impl Strategy<Value = String> {
+    let table = prop::sample::select(vec![
+        "stations_enriched",
+        "stations_info",
+        "(SELECT *, ROW_NUMBER() OVER (PARTITION BY region_id ORDER BY rowtime) AS rn FROM stations_enriched)",
+        "(SELECT *, ROW_NUMBER() OVER (PARTITION BY region_id ORDER BY capacity DESC) AS rn FROM stations_info)",
+        "(SELECT region_id, max(capacity) AS capacity, max(lat) AS lat, latest(name) AS name, region_id AS station_id FROM stations_info GROUP BY region_id)",
+        "(SELECT region_id, max(capacity) AS capacity, max(lat) AS lat, latest(name) AS name, latest(station_id) AS station_id FROM stations_enriched GROUP BY region_id)",
+    ]);
+    let leaf = table.prop_map(|table| format!("SELECT x.* FROM {table} x"));
+    leaf.prop_recursive(4, 12, 2, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|q| format!("SELECT x.station_id, x.name, x.region_id, x.capacity FROM ({q}) x WHERE x.rn <= 3")),
+            inner.clone().prop_map(|q| format!("SELECT x.station_id, x.name, x.region_id, x.capacity FROM ({q}) x WHERE x.rn = 1")),
+            inner.clone().prop_map(|q| format!("SELECT DISTINCT x.station_id, x.name, x.region_id, x.capacity FROM ({q}) x")),
+            inner.clone().prop_map(|q| format!("SELECT x.name, x.capacity + 1 AS capacity, x.region_id, upper(x.station_id) AS station_id FROM ({q}) x")),
+            inner.clone().prop_map(|q| format!("SELECT x.name, min(x.capacity) AS capacity, x.region_id, min(x.station_id) AS station_id FROM ({q}) x GROUP BY 1, 3")),
+            inner.clone().prop_map(|q| format!("SELECT x.station_id, x.name, x.region_id, x.capacity FROM ({q}) x QUALIFY ROW_NUMBER() OVER (PARTITION BY x.name ORDER BY x.capacity) <= 2")),
+            inner.clone().prop_map(|q| format!("SELECT x.station_id, t.name, x.region_id, x.capacity FROM ({q}) x CROSS JOIN UNNEST([x.name, x.region_id]) AS t(name)")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("SELECT station_id, name, region_id, capacity FROM ({a}) x UNION ALL SELECT station_id, name, region_id, capacity FROM ({b}) x")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("WITH a AS ({a}), b AS ({b}) SELECT b.station_id, a.name, a.region_id, b.capacity FROM a JOIN b ON a.station_id = b.station_id")),
+        ]
+    })
+}
+
+/// What the operators of a query take as their inputs, as the seam says.
+fn feeds(node: &Node) {
+    let inputs = node.inputs();
+    let changes: Vec<Changes> = inputs.iter().map(|input| input.changes()).collect();
+    let key_is_there = |changes: &Changes, node: &Node| match changes {
+        Changes::Upsert(key) => key.iter().all(|at| *at < node.schema().fields().len()),
+        _ => true,
+    };
+    assert!(key_is_there(&node.changes(), node), "{node:?}");
+    let upsert = |changes: &Changes| matches!(changes, Changes::Upsert(_));
+    match node {
+        Node::Retract { .. } => assert!(changes.iter().all(upsert), "{node:?}"),
+        Node::Rekey { .. } => assert!(changes.iter().all(|c| *c == Changes::Retract), "{node:?}"),
+        Node::Aggregate { .. } | Node::Unnest { .. } | Node::Distinct { .. } | Node::TopN { .. } => {
+            assert!(!changes.iter().any(upsert), "{node:?}");
+        }
+        Node::Union { changes: own, .. } => {
+            assert!(!changes.iter().any(upsert), "{node:?}");
+            assert_eq!(*own == Changes::Append, changes.iter().all(|c| *c == Changes::Append), "{node:?}");
+            for input in &inputs {
+                let types = |node: &Node| node.schema().fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+                assert_eq!(types(input), types(node), "{node:?}");
+            }
+        }
+        Node::Project { input, columns, changes: Changes::Upsert(key), .. } => {
+            let Changes::Upsert(below) = input.changes() else { panic!("{node:?}") };
+            let of = input.schema().columns();
+            let kept: Vec<_> = key.iter().filter_map(|at| columns[*at].try_as_col().cloned()).collect();
+            assert_eq!(kept, below.iter().map(|at| of[*at].clone()).collect::<Vec<_>>(), "{node:?}");
+        }
+        Node::Project { changes: own, .. } => assert_eq!(vec![own.clone()], changes, "{node:?}"),
+        _ => {}
+    }
+    inputs.into_iter().for_each(feeds);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Operators get what they take, whatever is nested in what.
+    #[test]
+    fn operators_are_fed_as_they_want(sql in sub_queries(), table in any::<bool>()) {
+        let products = PRODUCTS.with(Clone::clone);
+        let shape = if table { Shape::Table } else { Shape::Stream };
+        let key = if table { vec!["name".to_string()] } else { Vec::new() };
+        let (query, diagnostics) = bind(&sql_text(&sql), &*products, &Target { shape, key: &key });
+        prop_assert!(query.is_some() || !diagnostics.is_empty());
+        if let Some(query) = query {
+            feeds(&query.root);
+            compiles(&query, &query.root);
+        }
+    }
 
     /// Whatever the text is, there is an answer, and every place is one in the text.
     #[test]

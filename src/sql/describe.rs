@@ -119,7 +119,7 @@ fn details(node: &Node) -> String {
         }
         Node::TopN { partition, order, limit, .. } => {
             let (partition, order) = (list(partition.iter().map(show::sql).collect()), list(order.iter().map(ordered).collect()));
-            format!("{limit} by {order} of each {partition}")
+            if partition.is_empty() { format!("{limit} by {order}") } else { format!("{limit} by {order} of each {partition}") }
         }
         Node::LookupJoin { on, residual, .. } | Node::TableJoin { on, residual, .. } => condition(on, residual.as_ref()),
         Node::IntervalJoin { on, lower_ms, upper_ms, residual, .. } => {

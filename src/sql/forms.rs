@@ -96,11 +96,30 @@ fn not_yet(place: Place, what: &str) -> Diagnostic {
     Diagnostic::error(codes::UNSUPPORTED, place, format!("{what} is not supported yet"))
 }
 
+/// Why a sub-query stands nowhere but in FROM, and the join that says the same.
+fn subquery_refused(expr: &Expr, place: Place) -> Diagnostic {
+    let (what, help) = match expr {
+        Expr::InSubquery { negated: false, .. } => (
+            "IN with a sub-query",
+            "JOIN (SELECT DISTINCT x FROM ..) AS other ON a.x = other.x keeps the rows that have a partner",
+        ),
+        Expr::InSubquery { .. } => {
+            ("NOT IN with a sub-query", "LEFT JOIN the sub-query in FROM, and keep the rows WHERE other.x IS NULL")
+        }
+        Expr::Exists { negated: false, .. } => {
+            ("EXISTS", "JOIN (SELECT DISTINCT x FROM ..) AS other ON a.x = other.x keeps the rows that have a partner")
+        }
+        Expr::Exists { .. } => ("NOT EXISTS", "LEFT JOIN the sub-query in FROM, and keep the rows WHERE other.x IS NULL"),
+        _ => ("a sub-query as a value", "JOIN it in FROM on equal columns, and name its column"),
+    };
+    let message = format!("{what} is not supported: sub-queries stand in FROM");
+    Diagnostic::error(codes::UNSUPPORTED, place, message).help(help)
+}
+
 impl Forms<'_> {
     /// Why the expression itself, without its children, is refused.
     fn refusal(&self, expr: &Expr, place: Place) -> Option<Diagnostic> {
         let refuse = |what: &str| Some(unsupported(place.clone(), what));
-        let refuse_yet = |what: &str| Some(not_yet(place.clone(), what));
         match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } | Expr::Nested(_) => None,
             Expr::IsFalse(_)
@@ -160,9 +179,7 @@ impl Forms<'_> {
                 _ => refuse("this kind of literal").map(|d| d.help("write text in single quotes")),
             },
             Expr::Function(call) => self.call(call, place),
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                refuse_yet("a sub-query").map(|d| d.help("make the sub-query a product of its own, and join it"))
-            }
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => Some(subquery_refused(expr, place)),
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
                 refuse("GROUPING SETS, CUBE or ROLLUP").map(|d| d.help("make a product of its own for each grouping"))
             }
@@ -224,9 +241,11 @@ impl Forms<'_> {
         let at = self.text.known_place(&call.name).unwrap_or_else(|| place.clone());
         let error = |code: Code, message: String| Some(Diagnostic::error(code, at.clone(), message));
         if call.over.is_some() {
-            return error(codes::UNSUPPORTED, "OVER is not supported yet".into()).map(|d| {
-                d.help("GROUP BY gives one row for each group; latest(x) and earliest(x) pick the newest and the oldest value")
-            });
+            return Some(super::top_n::over_refused(at, &name));
+        }
+        if name == "unnest" {
+            let help = "write it in FROM: `FROM a CROSS JOIN UNNEST(a.list) AS t(element)`";
+            return error(codes::UNSUPPORTED, "UNNEST outside of FROM is not supported".into()).map(|d| d.help(help));
         }
         match functions::meaning(&name) {
             Meaning::NotDeterministic => error(codes::NOT_DETERMINISTIC, format!("{name} is not determined by its input"))
@@ -305,7 +324,7 @@ impl Forms<'_> {
         let list = match &call.args {
             FunctionArguments::List(list) => list,
             FunctionArguments::None => return refuse(format!("{name} without parentheses")),
-            FunctionArguments::Subquery(_) => return Some(not_yet(place, "a sub-query")),
+            FunctionArguments::Subquery(_) => return refuse("a sub-query as an argument".into()),
         };
         if list.duplicate_treatment.is_some_and(|d| d == datafusion_sql::sqlparser::ast::DuplicateTreatment::Distinct) {
             return Some(not_yet(place.clone(), &format!("{name}(DISTINCT ..)")))

@@ -2,7 +2,8 @@
 
 use datafusion_common::{Column, DFSchema};
 use datafusion_sql::sqlparser::ast::{
-    Expr as Ast, Ident, JoinConstraint, JoinOperator, ObjectName, Select, TableAlias, TableFactor, TableVersion,
+    Expr as Ast, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Select, TableAlias, TableFactor, TableVersion,
+    TableWithJoins,
 };
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use super::parse::{name_of, relation_name, windows_refused};
 use super::query::{Changes, JoinKind, Node};
 use super::relations::{Input, Relation, Scanned, nearest, schema_of, some_of};
 use super::subquery;
+use super::top_n::{self, FirstRows};
+use super::unnest::{self, Unnest};
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::product::Shape;
 use crate::model::row::ROWTIME;
@@ -54,42 +57,109 @@ pub(crate) struct From {
 
 /// Binds FROM and its joins. `filter`: WHERE's conjuncts, from which the bounds on time of inner joins may be taken.
 pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>, filter: &mut Vec<Ast>) -> Option<From> {
-    let tables = select.from.first()?;
-    if tables.joins.len() >= MAX_JOINED {
-        let place = tables.joins.get(MAX_JOINED - 1).map(|j| scope.text.place(&j.relation));
-        let message = format!("a query joins at most {MAX_JOINED} relations, not {}", tables.joins.len() + 1);
+    let named: Vec<Named<'a>> = select.from.iter().flat_map(named_in).collect();
+    if let Some(beyond) = named.get(MAX_JOINED) {
+        let place = scope.text.place(beyond.factor);
+        let message = format!("a query joins at most {MAX_JOINED} relations, not {}", named.len());
         scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place, message).help("make a product of its own of a part"));
         return None;
     }
-    let mut factors = vec![relation(&tables.relation, scope)];
-    factors.extend(tables.joins.iter().map(|join| relation(&join.relation, scope)));
     // What follows would only repeat that a relation is not known.
-    let factors: Vec<Factor> = factors.into_iter().collect::<Option<_>>()?;
-    check_aliases(&factors, scope)?;
-    let mut factors = factors.into_iter();
-    let first = factors.next()?;
+    let related: Vec<Option<Related<'a>>> = named
+        .iter()
+        .map(|named| {
+            let first = first_rows(named.factor, select, scope, filter);
+            relation(named.factor, first, scope)
+        })
+        .collect();
+    let related: Vec<Related<'a>> = related.into_iter().collect::<Option<_>>()?;
+    check_aliases(&related, scope)?;
+    let mut related = related.into_iter();
+    let first = match related.next()? {
+        Related::Factor(first) => first,
+        Related::Unnest(unnest) => {
+            let help = "write FROM product CROSS JOIN UNNEST(product.list) AS t(element)";
+            refuse(scope, &unnest.place, "UNNEST as the first relation of FROM", help);
+            return None;
+        }
+    };
     if first.as_of.is_some() {
         let message = "FOR SYSTEM_TIME AS OF stands behind a table that a stream is joined with";
         scope.diagnostics.push(Diagnostic::error(codes::JOIN, first.place.clone(), message).help("leave it out"));
     }
     let side = first.come_in_sight(scope);
     let mut from = Some(From { side, facts: Facts::new(), same: Vec::new() });
-    for (join, factor) in tables.joins.iter().zip(factors) {
-        if join.global {
-            refuse(scope, &factor.place, "GLOBAL JOIN", "write JOIN");
-        }
-        let kind = operator(&join.join_operator, &factor, scope);
-        let on = kind.and_then(|(kind, constraint)| Some((kind, condition(constraint, &factor, scope)?)));
-        // After a join that is wrong, the others are looked at too, only for what is wrong with them.
-        let (place, as_of) = (factor.place.clone(), factor.as_of.clone());
-        let right = factor.come_in_sight(scope);
-        from = match on {
-            Some((kind, on)) => joined(from, Joined { right, kind, on, place, as_of }, scope, filter),
-            None => None,
+    // After a join that is wrong, the others are looked at too, only for what is wrong with them.
+    for (at, (named, related)) in named.iter().skip(1).zip(related).enumerate() {
+        from = match related {
+            Related::Factor(factor) => factor_joined(from, *factor, named.join, scope, filter),
+            Related::Unnest(unnest) => {
+                let outer = match named.join {
+                    Some(join) => unnest::outer(&join.join_operator, &unnest.place, scope),
+                    None => Some(false),
+                };
+                outer.and_then(|outer| unnest::bind(from, unnest, outer, scope))
+            }
         };
+        // An UNNEST that is wrong has no columns that names could be found among.
+        if scope.inputs.len() < at + 2 {
+            return None;
+        }
     }
     scope.complete = true;
     from
+}
+
+/// A relation as FROM names it, with the join before it; the first one and those behind a comma have none.
+struct Named<'a> {
+    factor: &'a TableFactor,
+    join: Option<&'a Join>,
+}
+
+fn named_in(tables: &TableWithJoins) -> impl Iterator<Item = Named<'_>> {
+    let joins = tables.joins.iter().map(|join| Named { factor: &join.relation, join: Some(join) });
+    std::iter::once(Named { factor: &tables.relation, join: None }).chain(joins)
+}
+
+/// How WHERE bounds the ROW_NUMBER() of a sub-query. What it says exactly is taken out of `filter`.
+fn first_rows<'a>(factor: &'a TableFactor, select: &Select, scope: &Scope<'a>, filter: &mut Vec<Ast>) -> Option<FirstRows> {
+    let (query, alias, known) = match factor {
+        TableFactor::Derived { subquery, alias, .. } => (subquery.as_ref(), alias.as_ref(), None),
+        TableFactor::Table { name, alias, args: None, .. } => {
+            let name = relation_name(name)?;
+            (subquery::in_with(&name, scope)?.1, alias.as_ref(), Some(name))
+        }
+        _ => return None,
+    };
+    let alias = alias.filter(|alias| alias.columns.is_empty()).map(|alias| name_of(&alias.name)).or(known)?;
+    top_n::asked(query, &alias, select, filter)
+}
+
+/// Joins a product or sub-query to what stands left of it.
+fn factor_joined(
+    left: Option<From>,
+    factor: Factor,
+    join: Option<&Join>,
+    scope: &mut Scope<'_>,
+    filter: &mut Vec<Ast>,
+) -> Option<From> {
+    let on = match join {
+        None => {
+            refuse(scope, &factor.place, "a comma in FROM", "write `JOIN .. ON ..`");
+            None
+        }
+        Some(join) => {
+            if join.global {
+                refuse(scope, &factor.place, "GLOBAL JOIN", "write JOIN");
+            }
+            let kind = operator(&join.join_operator, &factor, scope);
+            kind.and_then(|(kind, constraint)| Some((kind, condition(constraint, &factor, scope)?)))
+        }
+    };
+    let (place, as_of) = (factor.place.clone(), factor.as_of.clone());
+    let right = factor.come_in_sight(scope);
+    let (kind, on) = on?;
+    joined(left, Joined { right, kind, on, place, as_of }, scope, filter)
 }
 
 /// A relation that is joined to those before it.
@@ -157,7 +227,33 @@ pub(crate) fn split(condition: &Ast) -> Vec<&Ast> {
     parts
 }
 
-/// One relation of FROM, before it is in sight.
+/// A relation of FROM, before it is in sight.
+enum Related<'a> {
+    Factor(Box<Factor>),
+    Unnest(Unnest<'a>),
+}
+
+impl Related<'_> {
+    fn factor(factor: Factor) -> Self {
+        Related::Factor(Box::new(factor))
+    }
+
+    fn alias(&self) -> &str {
+        match self {
+            Related::Factor(factor) => &factor.input.alias,
+            Related::Unnest(unnest) => &unnest.alias,
+        }
+    }
+
+    fn place(&self) -> &Place {
+        match self {
+            Related::Factor(factor) => &factor.place,
+            Related::Unnest(unnest) => &unnest.place,
+        }
+    }
+}
+
+/// A product or sub-query of FROM, before it is in sight.
 pub(crate) struct Factor {
     pub(crate) input: Input,
     /// Its rows: the columns of the input's schema.
@@ -178,7 +274,7 @@ impl Factor {
 }
 
 /// What is planned.
-const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN", "UNNEST"];
+const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN"];
 
 fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
     let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
@@ -187,7 +283,7 @@ fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
 }
 
 /// Binds one relation of FROM. The forms that are not carried out are refused.
-fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor> {
+fn relation<'a>(factor: &'a TableFactor, first: Option<FirstRows>, scope: &mut Scope<'a>) -> Option<Related<'a>> {
     let place = scope.text.place(factor);
     scope.relations += 1;
     if scope.relations > MAX_RELATIONS {
@@ -213,6 +309,7 @@ fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor
             sample,
             index_hints,
         } => {
+            let unnested = args.is_some() && relation_name(name).is_some_and(|name| name == "unnest");
             let mut refused = |set: bool, what: &str| {
                 if set {
                     refuse(scope, &place, what, "name the product only");
@@ -220,17 +317,19 @@ fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor
                 set
             };
             let extra = refused(!with_hints.is_empty(), "a hint behind a relation")
-                | refused(*with_ordinality, "WITH ORDINALITY")
+                | refused(*with_ordinality && !unnested, "WITH ORDINALITY")
                 | refused(!partitions.is_empty(), "PARTITION")
                 | refused(json_path.is_some(), "a path behind a relation")
                 | refused(sample.is_some(), "TABLESAMPLE")
                 | refused(!index_hints.is_empty(), "an index hint")
                 | refused(alias.as_ref().is_some_and(|a| a.at.is_some()), "AT behind a relation");
+            if let Some(args) = args.as_ref().filter(|_| unnested && !extra && version.is_none()) {
+                return unnest::read(args, alias.as_ref(), *with_ordinality, place, scope).map(Related::Unnest);
+            }
             if args.is_some() {
                 let name = name.to_string();
                 match name.to_lowercase().as_str() {
                     "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
-                    "unnest" => refuse(scope, &place, "UNNEST", "name a product"),
                     _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
                 }
                 return None;
@@ -251,7 +350,7 @@ fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor
                     return None;
                 }
             };
-            Some(Factor { as_of, ..named(name, alias.as_ref(), scope)? })
+            Some(Related::factor(Factor { as_of, ..named(name, alias.as_ref(), first, scope)? }))
         }
         TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. } => {
             let help = "a sub-query in FROM sees only its own FROM: join the two on equal columns";
@@ -264,7 +363,7 @@ fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor
             None
         }
         TableFactor::Derived { subquery, alias, lateral: false, sample: None } => {
-            subquery::derived(subquery, alias.as_ref(), place, scope)
+            subquery::derived(subquery, alias.as_ref(), first, place, scope).map(Related::factor)
         }
         TableFactor::TableFunction { expr, .. } => {
             let name = match expr {
@@ -309,11 +408,17 @@ fn relation<'a>(factor: &'a TableFactor, scope: &mut Scope<'a>) -> Option<Factor
 }
 
 /// What a name in FROM means under its alias: a sub-query of WITH, or else a product.
-pub(crate) fn named(name: &ObjectName, alias: Option<&TableAlias>, scope: &mut Scope<'_>) -> Option<Factor> {
+/// `first`: how WHERE bounds the sub-query's ROW_NUMBER().
+pub(crate) fn named(
+    name: &ObjectName,
+    alias: Option<&TableAlias>,
+    first: Option<FirstRows>,
+    scope: &mut Scope<'_>,
+) -> Option<Factor> {
     let place = scope.text.place(name);
     let called = relation_name(name).unwrap_or_default();
-    if let Some(at) = scope.ctes.iter().rposition(|cte| cte.name == called) {
-        return subquery::of_with(at, alias, place, scope);
+    if let Some((at, _)) = subquery::in_with(&called, scope) {
+        return subquery::of_with(at, alias, first, place, scope);
     }
     let relation = product(name, scope)?;
     if let Some(column) = alias.and_then(|alias| alias.columns.first()) {
@@ -380,15 +485,15 @@ fn unfit(relation: &Relation) -> Option<String> {
     Some(format!("its {what} is the column `{column}`, and {reason}"))
 }
 
-fn check_aliases(factors: &[Factor], scope: &mut Scope<'_>) -> Option<()> {
+fn check_aliases(related: &[Related<'_>], scope: &mut Scope<'_>) -> Option<()> {
     let mut fine = Some(());
-    for (at, factor) in factors.iter().enumerate() {
-        let same = |other: &&Factor| other.input.alias.eq_ignore_ascii_case(&factor.input.alias);
-        if let Some(first) = factors.iter().take(at).find(same) {
-            let message = format!("`{}` stands in FROM twice", factor.input.alias);
-            let diagnostic = Diagnostic::error(codes::NAMES, factor.place.clone(), message)
+    for (at, one) in related.iter().enumerate() {
+        let same = |other: &&Related<'_>| other.alias().eq_ignore_ascii_case(one.alias());
+        if let Some(first) = related.iter().take(at).find(same) {
+            let message = format!("`{}` stands in FROM twice", one.alias());
+            let diagnostic = Diagnostic::error(codes::NAMES, one.place().clone(), message)
                 .help("give one of them another alias: `product AS other`");
-            scope.diagnostics.push(diagnostic.related(first.place.clone(), "first here"));
+            scope.diagnostics.push(diagnostic.related(first.place().clone(), "first here"));
             fine = None;
         }
     }

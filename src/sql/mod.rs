@@ -30,7 +30,10 @@ mod select;
 mod show;
 mod subquery;
 mod text;
+mod top_n;
 mod types;
+mod union;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -46,6 +49,7 @@ use std::collections::HashSet;
 use crate::model::diagnostic::{Diagnostics, Place, has_errors};
 use crate::model::product::SqlText;
 use names::Scope;
+use subquery::Outside;
 
 /// Binds a query: finds every name in `relations`, types every expression, and checks that the result is what `target`
 /// declares. Gives all that is wrong, in the order of the text; the query is `None` if any of it is an error.
@@ -71,7 +75,7 @@ fn bind_here(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (
         Err(diagnostic) => return (None, vec![*diagnostic]),
     };
     let mut scope = Scope::new(&parsed.text, relations);
-    let selected = subquery::bind(&parsed.query, &mut scope);
+    let selected = subquery::bind(&parsed.query, Outside::default(), &mut scope);
     let query = selected.map(|mut selected| {
         // A refused clause may be just what the result lacks.
         let key = if scope.diagnostics.is_empty() { result::check(&mut selected, target, &mut scope) } else { Vec::new() };

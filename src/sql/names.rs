@@ -33,6 +33,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) depth: usize,
     /// How many relations FROM has named so far, in all sub-queries.
     pub(crate) relations: usize,
+    /// How many bytes of sub-queries were bound so far.
+    pub(crate) bound: usize,
     /// The products that are scanned, in the order of the text.
     pub(crate) scanned: Vec<Scanned>,
     pub(crate) uses: Vec<ColumnUse>,
@@ -50,6 +52,7 @@ impl<'a> Scope<'a> {
             ctes: Vec::new(),
             depth: 0,
             relations: 0,
+            bound: 0,
             scanned: Vec::new(),
             uses: Vec::new(),
             diagnostics: Vec::new(),

@@ -45,9 +45,6 @@ impl Prune<'_> {
             Node::Union { inputs, schema, changes } => {
                 Node::Union { inputs: inputs.into_iter().map(|input| *self.whole(input)).collect(), schema, changes }
             }
-            Node::TopN { input, partition, order, limit, numbered, schema, changes } if input.changes() == Changes::Retract => {
-                Node::TopN { input: self.whole(*input), partition, order, limit, numbered, schema, changes }
-            }
             other => {
                 read.extend(expressions);
                 self.passing(other, read)

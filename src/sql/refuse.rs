@@ -1,7 +1,7 @@
 //! The clauses of a query that are not carried out: each that is set is refused at its place, none is ignored.
 
 use datafusion_sql::sqlparser::ast::{
-    GroupByExpr, LimitClause, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier, Spanned,
+    Distinct, GroupByExpr, LimitClause, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier, Spanned,
     WildcardAdditionalOptions,
 };
 use std::ops::Range;
@@ -9,9 +9,6 @@ use std::ops::Range;
 use super::codes;
 use super::text::Text;
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
-
-/// What is planned.
-const NOT_YET: &[&str] = &["UNION ALL", "DISTINCT", "WINDOW", "QUALIFY"];
 
 struct Refusals<'a> {
     text: &'a Text<'a>,
@@ -23,8 +20,7 @@ struct Refusals<'a> {
 impl Refusals<'_> {
     fn add(&mut self, set: bool, place: impl FnOnce(&Text<'_>) -> Place, what: &str, help: &str) {
         if set {
-            let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
-            let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place(self.text), format!("{what} is not supported{yet}"));
+            let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place(self.text), format!("{what} is not supported"));
             self.found.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
         }
     }
@@ -65,8 +61,10 @@ pub(crate) fn query(query: &Query, text: &Text<'_>) -> Diagnostics {
     );
     let offset = matches!(limit_clause, Some(LimitClause::LimitOffset { limit: None, .. }));
     let words = if offset { ["OFFSET"] } else { ["LIMIT"] };
-    refusals.last(limit_clause.is_some(), &words, words[0], "a stream has no end; filter with WHERE");
-    refusals.last(fetch.is_some(), &["FETCH"], "FETCH", "a stream has no end; filter with WHERE");
+    let limit =
+        "a stream has no end; QUALIFY ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) <= 10 keeps the first rows of each part";
+    refusals.last(limit_clause.is_some(), &words, words[0], limit);
+    refusals.last(fetch.is_some(), &["FETCH"], "FETCH", limit);
     refusals.last(!locks.is_empty() || for_clause.is_some(), &["FOR"], "FOR", "");
     refusals.last(settings.is_some(), &["SETTINGS"], "SETTINGS", "");
     refusals.last(format_clause.is_some(), &["FORMAT"], "FORMAT", "");
@@ -82,9 +80,11 @@ pub(crate) fn body(body: &SetExpr, text: &Text<'_>) -> Diagnostics {
         SetExpr::Select(_) | SetExpr::Query(_) => {}
         SetExpr::SetOperation { op, set_quantifier, .. } => {
             let (word, help) = match op {
-                SetOperator::Union => ("UNION", "make a product of its own of each part"),
-                SetOperator::Except | SetOperator::Minus => ("EXCEPT", "filter with WHERE"),
-                SetOperator::Intersect => ("INTERSECT", "write a join"),
+                SetOperator::Union => ("UNION", "write UNION ALL"),
+                SetOperator::Except | SetOperator::Minus => {
+                    ("EXCEPT", "LEFT JOIN the other query on all columns, and keep the rows WHERE other.column IS NULL")
+                }
+                SetOperator::Intersect => ("INTERSECT", "JOIN the other query on all columns"),
             };
             let what = if *set_quantifier == SetQuantifier::All { format!("{word} ALL") } else { word.to_string() };
             refusals.word(true, &[word, "MINUS"], &what, help);
@@ -99,6 +99,15 @@ pub(crate) fn body(body: &SetExpr, text: &Text<'_>) -> Diagnostics {
             refusals.word(true, words, "a statement that changes data", help);
         }
     }
+    refusals.found
+}
+
+/// What is refused of the words behind UNION.
+pub(crate) fn set_quantifier(quantifier: &SetQuantifier, body: &SetExpr, text: &Text<'_>) -> Diagnostics {
+    let part = text.block(first_byte(body, text));
+    let mut refusals = Refusals { text, part, found: Vec::new() };
+    let by_name = matches!(quantifier, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName);
+    refusals.word(by_name, &["UNION"], "UNION BY NAME", "write the columns of each SELECT in the same order");
     refusals.found
 }
 
@@ -122,7 +131,7 @@ pub(crate) fn select(select: &Select, text: &Text<'_>) -> Diagnostics {
 
 fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
     // Named one by one, so that a new field of the parser does not go unseen. Without a refusal: projection, from,
-    // selection, group_by and having, which are bound; tokens, and hints that stand in comments.
+    // selection, group_by, having and qualify, which are bound; tokens, and hints that stand in comments.
     let Select {
         select_token: _,
         optimizer_hints: _,
@@ -144,19 +153,19 @@ fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
         sort_by,
         having: _,
         named_window,
-        qualify,
+        qualify: _,
         window_before_qualify: _,
         value_table_mode,
         flavor,
     } = select;
     refusals.word(
-        distinct.is_some(),
-        &["DISTINCT", "ALL"],
-        "DISTINCT",
-        "GROUP BY the columns gives each combination once, as a table",
+        matches!(distinct, Some(Distinct::On(_))),
+        &["DISTINCT"],
+        "DISTINCT ON",
+        "write QUALIFY ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) = 1",
     );
     refusals.word(select_modifiers.is_some(), &["SELECT"], "a modifier behind SELECT", "");
-    refusals.word(top.is_some(), &["TOP"], "TOP", "a stream has no end; filter with WHERE");
+    refusals.word(top.is_some(), &["TOP"], "TOP", "write QUALIFY ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) <= 10");
     refusals.word(projection.is_empty(), &["SELECT"], "a SELECT without columns", "write `SELECT * FROM ..`");
     refusals.word(
         exclude.is_some(),
@@ -166,10 +175,6 @@ fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
     );
     refusals.word(into.is_some(), &["INTO"], "INTO", "the result is written into the product's own topic");
     refusals.word(from.is_empty(), &["SELECT"], "a SELECT without FROM", "read a product: `SELECT .. FROM product`");
-    if let Some(second) = from.get(1) {
-        let help = "write `JOIN .. ON ..`";
-        refusals.add(true, |text| text.place(second), "a comma in FROM", help);
-    }
     refusals.word(!lateral_views.is_empty(), &["LATERAL"], "LATERAL VIEW", "");
     refusals.word(prewhere.is_some(), &["PREWHERE"], "PREWHERE", "write WHERE");
     refusals.word(!connect_by.is_empty(), &["CONNECT", "START"], "CONNECT BY", "");
@@ -181,8 +186,8 @@ fn clauses(select: &Select, refusals: &mut Refusals<'_>) {
         "the product's `key` says how records are distributed",
     );
     refusals.word(!sort_by.is_empty(), &["SORT"], "SORT BY", "");
-    refusals.word(!named_window.is_empty(), &["WINDOW"], "WINDOW", "");
-    refusals.word(qualify.is_some(), &["QUALIFY"], "QUALIFY", "");
+    let help = "write the window behind OVER, in parentheses";
+    refusals.word(!named_window.is_empty(), &["WINDOW"], "WINDOW", help);
     refusals.word(value_table_mode.is_some(), &["AS"], "SELECT AS VALUE or STRUCT", "");
     refusals.word(*flavor != SelectFlavor::Standard, &["FROM"], "a query that begins with FROM", "write `SELECT .. FROM ..`");
     let modifiers = match group_by {

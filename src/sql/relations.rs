@@ -59,7 +59,7 @@ pub(crate) struct Input {
     pub(crate) alias: String,
     /// What FROM calls it before the alias: a product, or a sub-query of WITH.
     pub(crate) name: String,
-    /// Its columns without `rowtime`, which each has behind them.
+    /// Its columns without `rowtime`.
     pub(crate) row_type: Arc<RowType>,
     /// Columns that have no type, each with the reason.
     pub(crate) unsupported: Vec<(String, String)>,
@@ -69,6 +69,8 @@ pub(crate) struct Input {
     pub(crate) product: Option<Arc<Relation>>,
     /// Whether an outer join may leave this side without a row.
     pub(crate) optional: bool,
+    /// Whether it has `rowtime` behind its columns: all have but UNNEST, whose rows are parts of another's.
+    pub(crate) timed: bool,
 }
 
 impl Input {
@@ -82,6 +84,7 @@ impl Input {
             times: relation.time_column().map(|_| relation.time_field.clone()).into_iter().collect(),
             product: Some(relation),
             optional: false,
+            timed: true,
         }
     }
 
@@ -89,7 +92,7 @@ impl Input {
     pub(crate) fn schema(&self) -> DFSchema {
         let qualifier = TableReference::bare(self.alias.clone());
         let columns = self.row_type.fields().iter().filter(|f| f.name() != ROWTIME).cloned();
-        let fields = columns.chain(std::iter::once(Arc::new(Field::new(ROWTIME, rowtime_type(), false))));
+        let fields = columns.chain(self.timed.then(|| Arc::new(Field::new(ROWTIME, rowtime_type(), false))));
         let fields = fields
             .map(|f| (Some(qualifier.clone()), if self.optional { Arc::new(f.as_ref().clone().with_nullable(true)) } else { f }));
         schema_of(fields.collect())
@@ -98,21 +101,21 @@ impl Input {
     /// The type of a column, `rowtime` included.
     pub(crate) fn column(&self, name: &str) -> Option<DataType> {
         if name == ROWTIME {
-            Some(rowtime_type())
+            self.timed.then(rowtime_type)
         } else {
             self.row_type.field_with_name(name).ok().map(|f| f.data_type().clone())
         }
     }
 
-    /// The names of its columns, `rowtime` last.
+    /// The names of its columns, `rowtime` last where it has one.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         let columns = self.row_type.fields().iter().map(|f| f.name().as_str()).filter(|n| *n != ROWTIME);
-        columns.chain(std::iter::once(ROWTIME))
+        columns.chain(self.timed.then_some(ROWTIME))
     }
 
     /// Whether a column is the event time of its rows.
     pub(crate) fn is_time(&self, column: &str) -> bool {
-        column == ROWTIME || self.times.iter().any(|time| time == column)
+        (self.timed && column == ROWTIME) || self.times.iter().any(|time| time == column)
     }
 }
 

@@ -4,9 +4,10 @@ use arrow::datatypes::{DataType, Field};
 use datafusion_common::{Column, DFSchema};
 use datafusion_expr::{Cast, Expr, ExprSchemable};
 use datafusion_sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr as Ast, GroupByExpr, Ident, ObjectName, ObjectNamePart, Select, SelectItem,
+    Distinct, ExcludeSelectItem, Expr as Ast, GroupByExpr, Ident, ObjectName, ObjectNamePart, Select, SelectItem,
     SelectItemQualifiedWildcardKind, Spanned, Value, WildcardAdditionalOptions,
 };
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::aggregate::{Grouping, holds_aggregate};
@@ -21,9 +22,15 @@ use super::query::{Changes, Node};
 use super::refuse;
 use super::relations::schema_of;
 use super::show;
+use super::subquery::Outside;
+use super::top_n::{self, Numbering};
 use super::types::{Family, family, kept};
+use super::union::{distinct, retracting};
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::{ROWTIME, type_name};
+
+/// The most columns that a SELECT may have.
+const MAX_COLUMNS: usize = 5_000;
 
 /// A column of the result, before aggregates are taken out of it.
 #[derive(Debug, Clone)]
@@ -36,18 +43,18 @@ struct Item {
 }
 
 /// The rows that the list of columns is computed from.
-struct Rows {
-    node: Node,
-    schema: DFSchema,
-    facts: Facts,
+pub(crate) struct Rows {
+    pub(crate) node: Node,
+    pub(crate) schema: DFSchema,
+    pub(crate) facts: Facts,
     /// The columns of a table's key.
-    key: Vec<Column>,
+    pub(crate) key: Vec<Column>,
     /// Columns of which no two rows of a stream have equal values, where such are known.
-    unique: Option<Vec<Column>>,
+    pub(crate) unique: Option<Vec<Column>>,
     /// Columns that are equal to a column of the key, and that column.
-    same: Vec<(Column, Column)>,
+    pub(crate) same: Vec<(Column, Column)>,
     /// Columns that are the rows' event time.
-    times: Vec<Column>,
+    pub(crate) times: Vec<Column>,
 }
 
 /// A query or sub-query, bound. Its columns have bare names that differ.
@@ -64,7 +71,7 @@ pub(crate) struct Selected {
 }
 
 /// Binds a SELECT. What is wrong is kept in the scope.
-pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>) -> Option<Selected> {
+pub(crate) fn bind<'a>(select: &'a Select, outside: Outside, scope: &mut Scope<'a>) -> Option<Selected> {
     let before = scope.diagnostics.len();
     let mut filter: Vec<Ast> = select.selection.iter().flat_map(from::split).cloned().collect();
     let from = from::bind(select, scope, &mut filter);
@@ -78,11 +85,15 @@ pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>) -> Option<Sele
             conditions.push(bound.expr);
         }
     }
-    let items = items(select, scope, &schema);
+    let numbering = top_n::bind(select, outside.first, &schema, scope);
+    let items = items(select, numbering.as_ref(), outside.renamed, scope, &schema);
     let group = group(select, &items, scope, &schema);
     let having = select.having.as_ref().and_then(|h| scope.bind_condition(h, &schema, "HAVING", Aggregates::Allowed));
     let mut items: Vec<Item> = items.into_iter().flatten().collect();
-    check_names(&items, scope);
+    match outside.renamed {
+        true => make_names_differ(&mut items),
+        false => check_names(&items, scope),
+    }
     let mut from = from?;
     if scope.diagnostics.len() > before {
         return None;
@@ -91,13 +102,43 @@ pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>) -> Option<Sele
     let (key, unique) = (from.side.key().unwrap_or_default(), from.side.unique);
     let times = event_times(from.side.time, scope);
     let node = filtered(from.side.node, conditions);
-    let rows = Rows { node, schema, facts: from.facts, key, unique, same: from.same, times };
+    let mut rows = Rows { node, schema, facts: from.facts, key, unique, same: from.same, times };
+    let listed = items.len();
+    items.extend(numbering.iter().flat_map(numbered_by));
     let grouped = group.is_some() || having.is_some() || items.iter().any(|item| holds_aggregate(&item.expr));
     if grouped {
-        let rows = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
-        return project(rows, items, scope);
+        rows = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
     }
-    project(rows, items, scope)
+    let by = items.split_off(listed);
+    if let Some(numbering) = numbering {
+        rows = top_n::first_rows(rows, with_expressions(numbering, by));
+    }
+    let selected = project(rows, items, scope)?;
+    Some(once(select, selected))
+}
+
+/// What a ROW_NUMBER() partitions and sorts by, as columns that aggregates can be taken out of.
+fn numbered_by(numbering: &Numbering) -> impl Iterator<Item = Item> {
+    let bounds = numbering.partition.iter().chain(numbering.order.iter().map(|(bound, ..)| bound));
+    bounds.map(|Bound { expr, ast, place }| Item {
+        name: String::new(),
+        expr: expr.clone(),
+        place: place.clone(),
+        ast: Some(ast.clone()),
+    })
+}
+
+fn with_expressions(mut numbering: Numbering, by: Vec<Item>) -> Numbering {
+    let bounds = numbering.partition.iter_mut().chain(numbering.order.iter_mut().map(|(bound, ..)| bound));
+    for (bound, item) in bounds.zip(by) {
+        bound.expr = item.expr;
+    }
+    numbering
+}
+
+/// The result, each row once if DISTINCT says so.
+fn once(select: &Select, selected: Selected) -> Selected {
+    if matches!(select.distinct, Some(Distinct::Distinct)) { distinct(selected) } else { selected }
 }
 
 /// The columns that are the event time of the rows, which is that of one input.
@@ -115,14 +156,35 @@ fn filtered(node: Node, conditions: Vec<Expr>) -> Node {
 }
 
 /// The list of columns, `*` written out; `None` for each that could not be bound.
-fn items(select: &Select, scope: &mut Scope<'_>, schema: &DFSchema) -> Vec<Option<Item>> {
+fn items(
+    select: &Select,
+    numbering: Option<&Numbering>,
+    renamed: bool,
+    scope: &mut Scope<'_>,
+    schema: &DFSchema,
+) -> Vec<Option<Item>> {
     let mut items = Vec::new();
     for item in &select.projection {
         let around = scope.text.place(item);
+        if items.len() > MAX_COLUMNS {
+            let message = format!("the result has more than {MAX_COLUMNS} columns");
+            scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, around, message).help("name the columns that are needed"));
+            break;
+        }
         match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } if top_n::row_number(expr).is_some() => {
+                let name = match item {
+                    SelectItem::ExprWithAlias { alias, .. } => Some(name_of(alias)),
+                    _ => None,
+                };
+                // It is no column where nothing outside reads it, or where it was refused.
+                if numbering.is_some_and(Numbering::is_listed) {
+                    items.push(number(name, around, renamed, scope));
+                }
+            }
             SelectItem::UnnamedExpr(expr) => {
                 let bound = scope.bind(expr, schema, &around, Aggregates::Allowed);
-                items.push(bound.and_then(|bound| unnamed(expr, bound, scope)));
+                items.push(bound.and_then(|bound| unnamed(expr, bound, renamed, scope)));
             }
             SelectItem::ExprWithAlias { expr, alias } => {
                 let bound = scope.bind(expr, schema, &around, Aggregates::Allowed);
@@ -150,14 +212,27 @@ fn items(select: &Select, scope: &mut Scope<'_>, schema: &DFSchema) -> Vec<Optio
     items
 }
 
-/// An expression without AS: a column, or a field of one, keeps its name.
-fn unnamed(expr: &Ast, bound: Bound, scope: &mut Scope<'_>) -> Option<Item> {
+/// The number of a row.
+fn number(name: Option<String>, place: Place, renamed: bool, scope: &mut Scope<'_>) -> Option<Item> {
+    if name.is_none() && !renamed {
+        let message = "an expression needs a name, which becomes the field's";
+        scope.diagnostics.push(Diagnostic::error(codes::NAMES, place, message).help("write `ROW_NUMBER() OVER (..) AS name`"));
+        return None;
+    }
+    Some(Item { name: name.unwrap_or_default(), expr: top_n::number(), place, ast: None })
+}
+
+/// An expression without AS: a column, or a field of one, keeps its name. Others need none if they are `renamed`.
+fn unnamed(expr: &Ast, bound: Bound, renamed: bool, scope: &mut Scope<'_>) -> Option<Item> {
     let last = match &bound.ast {
         Ast::CompoundIdentifier(names) => names.last(),
         _ => None,
     };
     if let Some(last) = last {
         return Some(Item { name: last.value.clone(), expr: bound.expr, place: bound.place, ast: Some(bound.ast) });
+    }
+    if renamed {
+        return Some(Item { name: show::sql(&bound.expr), expr: bound.expr, place: bound.place, ast: Some(bound.ast) });
     }
     let help = match expr {
         Ast::Function(call) => format!("write `{}(..) AS name`", super::forms::call_name(call)),
@@ -250,10 +325,23 @@ fn excepted(options: &WildcardAdditionalOptions) -> Vec<Ident> {
     except.chain(exclude.filter_map(last)).collect()
 }
 
+/// Gives columns names of their own that get others outside.
+fn make_names_differ(items: &mut [Item]) {
+    let mut known = HashSet::new();
+    for (at, item) in items.iter_mut().enumerate() {
+        if !known.insert(item.name.clone()) {
+            item.name = format!("{} {}", item.name, at + 1);
+            known.insert(item.name.clone());
+        }
+    }
+}
+
 /// Refuses names that two columns of the result would have.
 fn check_names(items: &[Item], scope: &mut Scope<'_>) {
-    for (at, item) in items.iter().enumerate() {
-        let Some(first) = items.iter().take(at).find(|other| other.name == item.name) else { continue };
+    let mut known: HashMap<&str, &Item> = HashMap::new();
+    for item in items {
+        let Some(first) = known.insert(&item.name, item) else { continue };
+        known.insert(&item.name, first);
         let message = format!(
             "two columns of the result are called `{}`: {} and {}",
             item.name,
@@ -312,6 +400,11 @@ fn group_item(expr: &Ast, select: &Select, items: &[Option<Item>], scope: &mut S
         Some(item) => item.expr.clone(),
         None => scope.bind(expr, schema, &place, Aggregates::NotIn("GROUP BY"))?.expr,
     };
+    if top_n::is_number(&expr) {
+        let message = "ROW_NUMBER() can't stand in GROUP BY: it is computed from the groups";
+        scope.diagnostics.push(Diagnostic::error(codes::GROUPING, place, message).help("number the rows in a sub-query"));
+        return None;
+    }
     if holds_aggregate(&expr) {
         scope
             .diagnostics
@@ -324,18 +417,9 @@ fn group_item(expr: &Ast, select: &Select, items: &[Option<Item>], scope: &mut S
 /// Takes the aggregates out of the list and HAVING. Gives the grouped rows.
 fn aggregated(rows: Rows, group: Vec<Expr>, items: &mut [Item], having: Option<Bound>, scope: &mut Scope<'_>) -> Option<Rows> {
     let Rows { node, schema, facts, .. } = rows;
-    if node.changes() != Changes::Append {
-        let place = items.iter().find(|i| holds_aggregate(&i.expr)).map(|i| i.place.clone());
-        let place = place.unwrap_or_else(|| scope.text.place_of_word(&["GROUP", "HAVING"]));
-        let message =
-            "aggregates over a table are not carried out yet: its rows are replaced and deleted, and would have to be taken back";
-        scope
-            .diagnostics
-            .push(Diagnostic::error(codes::GROUPING, place, message).help("aggregate the stream that the table is made of"));
-        return None;
-    }
+    let node = retracting(node);
     let mut grouping = Grouping::new(group, &schema, &facts).ok()?;
-    for item in items.iter_mut() {
+    for item in items.iter_mut().filter(|item| !top_n::is_number(&item.expr)) {
         let place = item.place.clone();
         item.expr = lifted(&mut grouping, item.expr.clone(), item.ast.as_ref(), &schema, &facts, place, scope)?;
     }

@@ -4,7 +4,7 @@
 
 use datafusion_common::{Column, DFSchema};
 use datafusion_expr::Expr;
-use datafusion_sql::sqlparser::ast::{Query, SetExpr, TableAlias, TableAliasColumnDef};
+use datafusion_sql::sqlparser::ast::{Query, SetExpr, Spanned, TableAlias, TableAliasColumnDef};
 use std::sync::Arc;
 
 use super::codes;
@@ -15,11 +15,17 @@ use super::query::{Changes, Node};
 use super::refuse;
 use super::relations::{Input, schema_of};
 use super::select::{self, Selected};
+use super::text::MAX_BYTES;
+use super::top_n::FirstRows;
+use super::union;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::{ROWTIME, RowType};
 
 /// How deep sub-queries may stand in one another, those of WITH where they are used.
 const MAX_DEPTH: usize = 24;
+
+/// How many bytes of sub-queries are bound, those of WITH at each use.
+const MAX_BOUND: usize = 2 * MAX_BYTES;
 
 /// A sub-query of WITH.
 pub(crate) struct Cte<'a> {
@@ -31,48 +37,54 @@ pub(crate) struct Cte<'a> {
     failed: bool,
 }
 
+/// What stands outside of a query, and counts inside.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    /// Whether its columns get other names, so that they need none of their own.
+    pub(crate) renamed: bool,
+    /// How WHERE bounds its ROW_NUMBER().
+    pub(crate) first: Option<FirstRows>,
+}
+
 /// Binds a query with its WITH.
-pub(crate) fn bind<'a>(query: &'a Query, scope: &mut Scope<'a>) -> Option<Selected> {
+pub(crate) fn bind<'a>(query: &'a Query, outside: Outside, scope: &mut Scope<'a>) -> Option<Selected> {
     let refused = refuse::query(query, scope.text);
     scope.diagnostics.extend(refused);
-    let outside = scope.ctes.len();
+    let own = scope.ctes.len();
     for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
         let (name, alias) = (name_of(&cte.alias.name), &cte.alias);
         let place = scope.text.place_of(alias.name.span);
-        if scope.ctes.iter().skip(outside).any(|other| other.name == name) {
+        if scope.ctes.iter().skip(own).any(|other| other.name == name) {
             let message = format!("WITH names `{name}` twice");
             scope.diagnostics.push(Diagnostic::error(codes::NAMES, place, message).help("give one of them another name"));
         }
         scope.ctes.push(Cte { name, alias, query: &cte.query, used: false, failed: false });
     }
     let before = scope.diagnostics.len();
-    let bound = body(&query.body, scope);
+    let bound = body(&query.body, outside, scope);
     if scope.diagnostics.len() == before {
-        unused(outside, scope);
+        unused(own, scope);
     }
-    scope.ctes.truncate(outside);
+    scope.ctes.truncate(own);
     bound
 }
 
-fn body<'a>(body: &'a SetExpr, scope: &mut Scope<'a>) -> Option<Selected> {
+/// Binds a query's body.
+pub(crate) fn body<'a>(body: &'a SetExpr, outside: Outside, scope: &mut Scope<'a>) -> Option<Selected> {
     match body {
         SetExpr::Select(select) => {
             let refused = refuse::select(select, scope.text);
             scope.diagnostics.extend(refused);
-            select::bind(select, scope)
+            select::bind(select, outside, scope)
         }
-        SetExpr::Query(query) => bind(query, scope),
-        other => {
-            let refused = refuse::body(other, scope.text);
-            scope.diagnostics.extend(refused);
-            None
-        }
+        SetExpr::Query(query) => bind(query, outside, scope),
+        other => union::bind(other, outside, scope),
     }
 }
 
 /// Refuses the sub-queries of the innermost WITH that nothing reads.
-fn unused(outside: usize, scope: &mut Scope<'_>) {
-    let unused: Vec<_> = scope.ctes.iter().skip(outside).filter(|cte| !cte.used).map(|cte| &cte.alias.name).collect();
+fn unused(own: usize, scope: &mut Scope<'_>) {
+    let unused: Vec<_> = scope.ctes.iter().skip(own).filter(|cte| !cte.used).map(|cte| &cte.alias.name).collect();
     for name in unused {
         let place = scope.text.place_of(name.span);
         let message = format!("nothing reads the sub-query `{}` of WITH", name.value);
@@ -81,8 +93,15 @@ fn unused(outside: usize, scope: &mut Scope<'_>) {
 }
 
 /// A sub-query in FROM.
-pub(crate) fn derived<'a>(query: &'a Query, alias: Option<&TableAlias>, place: Place, scope: &mut Scope<'a>) -> Option<Factor> {
-    let bound = nested(query, &place, scope);
+pub(crate) fn derived<'a>(
+    query: &'a Query,
+    alias: Option<&TableAlias>,
+    first: Option<FirstRows>,
+    place: Place,
+    scope: &mut Scope<'a>,
+) -> Option<Factor> {
+    let renamed = alias.is_some_and(|alias| !alias.columns.is_empty());
+    let bound = nested(query, Outside { renamed, first }, &place, scope);
     let Some(alias) = alias else {
         let message = "a sub-query in FROM needs a name";
         scope.diagnostics.push(Diagnostic::error(codes::NAMES, place, message).help("write `(SELECT ..) AS name`"));
@@ -90,37 +109,57 @@ pub(crate) fn derived<'a>(query: &'a Query, alias: Option<&TableAlias>, place: P
     };
     let place = scope.text.place_of(alias.name.span);
     let name = name_of(&alias.name);
-    renamed(bound?, Named { alias: name.clone(), name, columns: &alias.columns, place }, scope)
+    as_named(bound?, Named { alias: name.clone(), name, columns: &alias.columns, place }, scope)
+}
+
+/// The query of WITH that a name in FROM means, and its position.
+pub(crate) fn in_with<'a>(name: &str, scope: &Scope<'a>) -> Option<(usize, &'a Query)> {
+    let at = scope.ctes.iter().rposition(|cte| cte.name == name)?;
+    scope.ctes.get(at).map(|cte| (at, cte.query))
 }
 
 /// The sub-query of WITH at a position, under its alias in FROM.
-pub(crate) fn of_with(at: usize, alias: Option<&TableAlias>, place: Place, scope: &mut Scope<'_>) -> Option<Factor> {
+pub(crate) fn of_with(
+    at: usize,
+    alias: Option<&TableAlias>,
+    first: Option<FirstRows>,
+    place: Place,
+    scope: &mut Scope<'_>,
+) -> Option<Factor> {
     let cte = scope.ctes.get_mut(at)?;
     cte.used = true;
     if cte.failed {
         return None;
     }
     let (query, own, name) = (cte.query, cte.alias, cte.name.clone());
+    let columns = alias.map(|alias| alias.columns.as_slice()).filter(|columns| !columns.is_empty()).unwrap_or(&own.columns);
     // It sees those that stand before it.
     let hidden = scope.ctes.split_off(at);
-    let bound = nested(query, &place, scope);
+    let bound = nested(query, Outside { renamed: !columns.is_empty(), first }, &place, scope);
     scope.ctes.extend(hidden);
     if let Some(cte) = scope.ctes.get_mut(at) {
         cte.failed = bound.is_none();
     }
-    let columns = alias.map(|alias| alias.columns.as_slice()).filter(|columns| !columns.is_empty()).unwrap_or(&own.columns);
     let alias = alias.map_or_else(|| name.clone(), |alias| name_of(&alias.name));
-    renamed(bound?, Named { alias, name, columns, place }, scope)
+    as_named(bound?, Named { alias, name, columns, place }, scope)
 }
 
-fn nested<'a>(query: &'a Query, place: &Place, scope: &mut Scope<'a>) -> Option<Selected> {
+fn nested<'a>(query: &'a Query, outside: Outside, place: &Place, scope: &mut Scope<'a>) -> Option<Selected> {
     if scope.depth >= MAX_DEPTH {
         let message = format!("sub-queries nest more than {MAX_DEPTH} deep");
         let help = "make a product of its own of a part, and read that";
         scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place.clone(), message).help(help));
         return None;
     }
-    scope.nested(|scope| bind(query, scope))
+    let text = scope.text.block(scope.text.bytes(query.span()).start);
+    scope.bound = scope.bound.saturating_add(text.len());
+    if scope.bound > MAX_BOUND {
+        let message = format!("the sub-queries are more than {MAX_BOUND} bytes long, each counted where it is used");
+        let help = "make a product of its own of what is used often, and read that";
+        scope.diagnostics.push(Diagnostic::error(codes::TOO_LARGE, place.clone(), message).help(help));
+        return None;
+    }
+    scope.nested(|scope| bind(query, outside, scope))
 }
 
 /// How FROM calls a sub-query.
@@ -133,7 +172,7 @@ struct Named<'q> {
 }
 
 /// A sub-query's rows as FROM knows them.
-fn renamed(selected: Selected, named: Named<'_>, scope: &mut Scope<'_>) -> Option<Factor> {
+fn as_named(selected: Selected, named: Named<'_>, scope: &mut Scope<'_>) -> Option<Factor> {
     let Named { alias, name, columns, place } = named;
     let names = column_names(&selected, columns, scope)?;
     let qualified = |name: &String| Column::new(Some(alias.clone()), name.clone());
@@ -143,7 +182,7 @@ fn renamed(selected: Selected, named: Named<'_>, scope: &mut Scope<'_>) -> Optio
     let names = names.iter().filter(|name| *name != ROWTIME);
     let fields: Vec<_> = root.schema().fields().iter().zip(names).map(|(f, name)| f.as_ref().clone().with_name(name)).collect();
     let row_type = Arc::new(RowType::new(fields));
-    let input = Input { alias, name, row_type, unsupported: Vec::new(), times, product: None, optional: false };
+    let input = Input { alias, name, row_type, unsupported: Vec::new(), times, product: None, optional: false, timed: true };
     let node = Node::Rename { input: Box::new(root), schema: Arc::new(input.schema()) };
     Some(Factor { input, node, unique, place, as_of: None })
 }

@@ -123,11 +123,6 @@ impl<'a> Text<'a> {
         self.sql.place(self.bytes(span))
     }
 
-    /// The place of the first word that is one of `words`, or the query's start.
-    pub(crate) fn place_of_word(&self, words: &[&str]) -> Place {
-        self.word(words, 0).map_or_else(|| self.start(), |lexeme| self.sql.place(lexeme.bytes.clone()))
-    }
-
     /// The place of the last word that is one of `words`, or the query's start.
     pub(crate) fn place_of_last_word(&self, words: &[&str]) -> Place {
         let last = self.lexemes.iter().rfind(|lexeme| is_word(&lexeme.token, words));

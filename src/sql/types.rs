@@ -89,3 +89,56 @@ pub(crate) fn kept(t: &DataType) -> DataType {
         other => other.clone(),
     }
 }
+
+/// The type that holds all values of both, where one does without a change of kind.
+pub(crate) fn united(a: &DataType, b: &DataType) -> Option<DataType> {
+    let (a, b) = (kept(a), kept(b));
+    if a == b {
+        return Some(a);
+    }
+    Some(match (&a, &b) {
+        (DataType::Float32, DataType::Float64) | (DataType::Float64, DataType::Float32) => DataType::Float64,
+        (a, b) if a.is_integer() && b.is_integer() => {
+            if a.primitive_width() >= b.primitive_width() {
+                a.clone()
+            } else {
+                b.clone()
+            }
+        }
+        (a, b) if a.is_numeric() && b.is_numeric() && (a.is_floating() || b.is_floating()) => DataType::Float64,
+        (a, b) if a.is_numeric() && b.is_numeric() => {
+            let ((whole_a, scale_a), (whole_b, scale_b)) = (digits(a)?, digits(b)?);
+            let scale = scale_a.max(scale_b);
+            let precision = whole_a.max(whole_b).checked_add(u8::try_from(scale).ok()?)?;
+            (precision <= 38).then_some(DataType::Decimal128(precision, scale))?
+        }
+        (DataType::Timestamp(unit_a, zone_a), DataType::Timestamp(unit_b, zone_b)) if zone_a == zone_b => {
+            DataType::Timestamp(*unit_a.max(unit_b), zone_a.clone())
+        }
+        (DataType::List(a), DataType::List(b)) => DataType::List(united_field(a, b)?),
+        (DataType::Struct(a), DataType::Struct(b))
+            if a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name() == b.name()) =>
+        {
+            DataType::Struct(a.iter().zip(b).map(|(a, b)| united_field(a, b)).collect::<Option<_>>()?)
+        }
+        (DataType::Map(a, sorted), DataType::Map(b, _)) => DataType::Map(united_field(a, b)?, *sorted),
+        _ => return None,
+    })
+}
+
+fn united_field(a: &FieldRef, b: &FieldRef) -> Option<FieldRef> {
+    let data_type = united(a.data_type(), b.data_type())?;
+    Some(Arc::new(Field::new(a.name(), data_type, a.is_nullable() || b.is_nullable())))
+}
+
+/// The digits of a whole number or a decimal before the point, and behind it.
+fn digits(t: &DataType) -> Option<(u8, i8)> {
+    Some(match t {
+        DataType::Int8 => (3, 0),
+        DataType::Int16 => (5, 0),
+        DataType::Int32 => (10, 0),
+        DataType::Int64 => (19, 0),
+        DataType::Decimal128(precision, scale) => (precision.checked_sub(u8::try_from(*scale).ok()?)?, *scale),
+        _ => return None,
+    })
+}
