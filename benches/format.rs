@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use mesh::engine::batch::Batch;
 use mesh::format::{Decoder, Encoded, Encoder, Layout, Record};
-use mesh::model::product::{Format, Shape};
+use mesh::model::product::{Format, Framing, Shape};
 use mesh::model::row::RowType;
 
 const ROWS: usize = 1_024;
@@ -65,7 +65,14 @@ fn wide_columns() -> Vec<Field> {
 }
 
 fn layout(format: Format, columns: &[Field]) -> Layout {
-    Layout { format, row_type: Arc::new(RowType::new(columns.to_vec())), key: vec![], time_column: None, shape: Shape::Stream }
+    Layout {
+        format,
+        framing: Framing::Confluent,
+        row_type: Arc::new(RowType::new(columns.to_vec())),
+        key: vec![],
+        time_column: None,
+        shape: Shape::Stream,
+    }
 }
 
 fn avro_contract(columns: &[Field]) -> String {
@@ -86,7 +93,7 @@ fn avro_contract(columns: &[Field]) -> String {
 }
 
 fn decode(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, layout: Layout, contract: &str, values: &[Vec<u8>]) -> Batch {
-    let records: Vec<Record<'_>> = values.iter().map(|value| Record { key: None, value: Some(value), timestamp: 0 }).collect();
+    let records: Vec<Record<'_>> = values.iter().map(|value| Record::new(None, Some(value), 0)).collect();
     let mut decoder = Decoder::new(layout, contract, None).expect("a decoder");
     decoder.add_schema(1, contract).expect("a schema");
     let decoded = decoder.decode(&records);

@@ -13,10 +13,12 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mesh::engine::batch::Batch;
+use mesh::format::frame::SchemaId;
+use mesh::format::{self};
 use mesh::format::{
     Bad, Decoded, Decoder, Encoded, Encoder, FormatError, Layout, Line, LineEncoder, MAX_RECORD, Record, codes, frame, to_json,
 };
-use mesh::model::product::{Format, Shape};
+use mesh::model::product::{Format, Framing, Shape};
 use mesh::model::row::RowType;
 use mesh::schema;
 use proptest::prelude::*;
@@ -29,7 +31,7 @@ fn framed(id: i32, body: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 fn value(bytes: &[u8]) -> Record<'_> {
-    Record { key: None, value: Some(bytes), timestamp: 1_000 }
+    Record::new(None, Some(bytes), 1_000)
 }
 
 fn row_type(format: Format, contract: &str) -> Arc<RowType> {
@@ -38,7 +40,7 @@ fn row_type(format: Format, contract: &str) -> Arc<RowType> {
 
 fn layout(format: Format, row_type: Arc<RowType>, key: &[&str], shape: Shape) -> Layout {
     let key = key.iter().map(|name| row_type.index_of(name).expect("a key column")).collect();
-    Layout { format, row_type, key, time_column: None, shape }
+    Layout { format, framing: Framing::Confluent, row_type, key, time_column: None, shape }
 }
 
 fn stream(format: Format, contract: &str) -> Layout {
@@ -188,9 +190,9 @@ fn poisoned_json_leaves_its_neighbours_alone() {
         bytes.push(poison.clone());
     }
     bytes.push(Some(framed(1, good(poison.len()))));
-    let records: Vec<Record<'_>> = bytes.iter().map(|b| Record { key: None, value: b.as_deref(), timestamp: 5 }).collect();
+    let records: Vec<Record<'_>> = bytes.iter().map(|b| Record::new(None, b.as_deref(), 5)).collect();
     let mut decoder = decoder(stream(Format::Json, STATION), STATION);
-    assert_eq!(decoder.decode(&records).missing, [404]);
+    assert_eq!(decoder.decode(&records).missing, [SchemaId::Id(404)]);
     decoder.refuse_schema(404, "the registry does not know it");
     let decoded = decoder.decode(&records);
 
@@ -231,7 +233,7 @@ fn a_tables_null_is_a_delete_by_its_key() {
     let mut decoder = decoder(layout(Format::Json, all.clone(), &["station_id"], Shape::Table), STATION);
     decoder.add_schema(2, r#"{"type":"string"}"#).expect("a schema");
     let (live, key, not_a_text) = (framed(1, r#"{"station_id":"a","name":"n","bikes":1}"#), framed(2, r#""b""#), framed(2, "7"));
-    let delete = |key| Record { key, value: None, timestamp: 9 };
+    let delete = |key| Record::new(key, None, 9);
     let records = [value(&live), delete(Some(&key)), delete(None), delete(Some(b"b")), delete(Some(&not_a_text)), value(&live)];
     let decoded = decoder.decode(&records);
     insta::assert_snapshot!(show(&decoded.batch.rows), @r#"
@@ -257,10 +259,72 @@ fn a_tables_null_is_a_delete_by_its_key() {
 }
 
 #[test]
+fn a_header_names_the_schema_of_bytes_without_a_frame() {
+    let mut decoder = Decoder::new(stream(Format::Avro, ALL), ALL, None).expect("a decoder");
+    let guid = [&[1_u8][..], &0x8979_1c4e_1b7f_4b6a_9d5d_4f2c_1a0b_3c4d_u128.to_be_bytes()].concat();
+    let body = hex(WRITTEN[1]);
+    let named = |header: &'static [u8]| Record { value_schema: Some(header), ..value(&body) };
+    let by_guid = Record { value_schema: Some(&guid), ..value(&body) };
+    let missing = decoder.decode(&[by_guid]).missing;
+    assert_eq!(missing.iter().map(ToString::to_string).collect::<Vec<_>>(), ["89791c4e-1b7f-4b6a-9d5d-4f2c1a0b3c4d"]);
+    decoder.add_schema(missing[0], ALL).expect("a schema");
+    decoder.add_schema(7, ALL).expect("a schema");
+    let framed = framed(7, &body);
+    let decoded = decoder.decode(&[value(&framed), by_guid, named(b"\0\0\0\0\x07"), named(b"\x02")]);
+    assert_eq!(
+        bad(&decoded),
+        "3 not_framed: the header that names the schema has 1 bytes; it is a byte 1 and 16 of a GUID, or a zero byte and 4 of an id"
+    );
+    let rows = show(&decoded.batch.rows);
+    assert_eq!(rows.lines().collect::<std::collections::BTreeSet<_>>().len(), 1, "{rows}");
+    assert_eq!(rows.lines().count(), 3);
+}
+
+#[test]
+fn plain_json_has_no_frame_and_bare_keys() {
+    let plain = |key: &[&str], shape| Layout {
+        framing: Framing::None,
+        ..layout(Format::Json, row_type(Format::Json, STATION), key, shape)
+    };
+    let mut decoder = Decoder::new(plain(&["station_id"], Shape::Table), STATION, None).expect("a decoder");
+    let live = br#"{"station_id":"a","name":"n","bikes":1}"#;
+    let records =
+        [value(live), Record::new(Some(b"say \"b\""), None, 9), value(b"\0\0\0\0\x01{}"), Record::new(Some(b"\xff"), None, 9)];
+    let decoded = decoder.decode(&records);
+    insta::assert_snapshot!(show(&decoded.batch.rows), @r#"
+    a | n | 1 | null | null | null | null | null
+    say "b" | null | 0 | null | null | null | null | null
+    "#);
+    let codes_of: Vec<_> = decoded.bad.iter().map(|bad| (bad.record, bad.code)).collect();
+    assert_eq!(codes_of, [(2, codes::NOT_JSON), (3, codes::INVALID_UTF8)]);
+    let mut encoder = Encoder::new(plain(&["station_id"], Shape::Table), STATION, 1, Some(2)).expect("an encoder");
+    let mut out = Encoded::default();
+    encoder.encode(&decoded.batch, &mut out).expect("rows");
+    let text = |bytes: Option<&[u8]>| bytes.map_or("nothing".into(), |bytes| String::from_utf8_lossy(bytes).into_owned());
+    let written: Vec<String> =
+        out.records.iter().map(|record| format!("{} -> {}", text(out.key(record)), text(out.value(record)))).collect();
+    assert_eq!(written, [r#"a -> {"station_id":"a","name":"n","bikes":1}"#, r#"say "b" -> nothing"#]);
+    let line = serde_json::json!({"station_id": "a", "name": "n", "bikes": 1});
+    let mut lines =
+        LineEncoder::new((Format::Json, Framing::None), STATION, &["station_id".into()], 1, Some(2)).expect("an encoder");
+    let mut out = Encoded::default();
+    lines.encode_line(&Line { value: Some(&line), key: None, timestamp: 1 }, &mut out).expect("a line");
+    assert_eq!((text(out.key(&out.records[0])), text(out.value(&out.records[0]))), ("a".into(), line.to_string()));
+    assert_eq!(format::plain_to_json(b"bare"), serde_json::json!("bare"));
+}
+
+#[test]
 fn event_time_comes_from_its_column() {
     let columns = vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)];
     let row_type = Arc::new(RowType::new(columns));
-    let layout = Layout { format: Format::Json, row_type, key: vec![], time_column: Some(0), shape: Shape::Stream };
+    let layout = Layout {
+        format: Format::Json,
+        framing: Framing::Confluent,
+        row_type,
+        key: vec![],
+        time_column: Some(0),
+        shape: Shape::Stream,
+    };
     let mut decoder = decoder(layout, "{}");
     let (early, none) = (framed(1, r#"{"at":"1969-12-31T23:59:59.999999Z"}"#), framed(1, r#"{"at":null}"#));
     let decoded = decoder.decode(&[value(&early), value(&none)]);
@@ -374,7 +438,7 @@ fn avro_is_that_of_another_implementation() {
     encoder.encode(&decoded.batch, &mut out).expect("rows that can be written");
     let written: Vec<Vec<u8>> = out.records.iter().filter_map(|r| out.value(r).map(<[u8]>::to_vec)).collect();
     assert_eq!(written, bytes);
-    insta::assert_snapshot!(to_json(Format::Avro, Some(ALL), &bytes[0]).expect("a record"), @r#"{"b":true,"i":-1,"l":9007199254740993,"f":1.5,"d":-0.1,"s":"Zoë \"1\"","by":"AP8=","fx":"YWJjZA==","e":"HEARTS","a":[1,null,-300],"m":{"k":7},"r":{"x":2.25,"t":"in"},"n":null,"u":"x","day":"2023-07-17","tm":"00:30:58.250","tu":"23:59:59.999999","ts":"2023-07-17T00:30:58.001Z","tsu":"1969-12-31T23:59:59.999999Z","lt":"2023-07-17T00:30:58","dec":"-12.50","decf":"123456.789"}"#);
+    insta::assert_snapshot!(to_json(Format::Avro, Some(ALL), &bytes[0][5..]).expect("a record"), @r#"{"b":true,"i":-1,"l":9007199254740993,"f":1.5,"d":-0.1,"s":"Zoë \"1\"","by":"AP8=","fx":"YWJjZA==","e":"HEARTS","a":[1,null,-300],"m":{"k":7},"r":{"x":2.25,"t":"in"},"n":null,"u":"x","day":"2023-07-17","tm":"00:30:58.250","tu":"23:59:59.999999","ts":"2023-07-17T00:30:58.001Z","tsu":"1969-12-31T23:59:59.999999Z","lt":"2023-07-17T00:30:58","dec":"-12.50","decf":"123456.789"}"#);
 }
 
 /// The bytes of an Avro record, written by hand: longs, texts and the indexes of branches.
@@ -494,12 +558,12 @@ fn hostile_avro_costs_no_time_and_no_memory() {
         [(0, codes::TOO_LARGE), (1, codes::TOO_LARGE), (2, codes::TOO_DEEP), (4, codes::TOO_LARGE)]
     );
     assert_eq!(show(&decoded.batch.rows), "fine");
-    assert!(to_json(Format::Avro, Some(&writer(&doubling)), &doubled).is_err());
+    assert!(to_json(Format::Avro, Some(&writer(&doubling)), &doubled[5..]).is_err());
     assert!(matches!(
         to_json(
             Format::Avro,
             Some(&writer(r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#)),
-            &long
+            &long[5..]
         ),
         Err(FormatError::Record { code: codes::TOO_DEEP, .. })
     ));
@@ -603,8 +667,8 @@ fn avro_keys_are_bare_or_records() {
         assert_eq!(out.key(&out.records[0]), Some(framed(id, bytes).as_slice()));
 
         let mut decoder = Decoder::new(layout, &contract, Some(&key_schema)).expect("a decoder");
-        let delete = [Record { key: out.key(&out.records[0]), value: None, timestamp: 3 }];
-        assert_eq!(decoder.decode(&delete).missing, [id]);
+        let delete = [Record::new(out.key(&out.records[0]), None, 3)];
+        assert_eq!(decoder.decode(&delete).missing, [SchemaId::Id(id)]);
         decoder.add_schema(id, &key_schema).expect("a schema");
         let decoded = decoder.decode(&delete);
         assert_eq!(bad(&decoded), "");
@@ -622,7 +686,7 @@ fn a_missing_schema_is_asked_for_and_nothing_else_happens() {
     let decoded = decoder.decode(&records);
     assert_eq!(
         (decoded.missing.as_slice(), decoded.records.len(), decoded.bad.len(), decoded.batch.len()),
-        ([8].as_slice(), 0, 0, 0)
+        ([SchemaId::Id(8)].as_slice(), 0, 0, 0)
     );
     decoder.add_schema(8, STATION).expect("a schema");
     let decoded = decoder.decode(&records);
@@ -650,7 +714,8 @@ fn what_can_not_be_carried_is_refused_at_once() {
 #[test]
 fn lines_become_records() {
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
-    let mut encoder = LineEncoder::new(Format::Json, STATION, &["station_id".into()], 1, Some(2)).expect("an encoder");
+    let mut encoder =
+        LineEncoder::new((Format::Json, Framing::Confluent), STATION, &["station_id".into()], 1, Some(2)).expect("an encoder");
     let mut out = Encoded::default();
     let mut add = |value: Option<&str>, key: Option<&str>| {
         let (value, key) = (value.map(json), key.map(json));
@@ -688,10 +753,11 @@ fn lines_become_records() {
 
 #[test]
 fn lines_become_avro() {
-    let mut encoder = LineEncoder::new(Format::Avro, ALL, &["e".into(), "n".into()], 1, Some(2)).expect("an encoder");
+    let mut encoder =
+        LineEncoder::new((Format::Avro, Framing::Confluent), ALL, &["e".into(), "n".into()], 1, Some(2)).expect("an encoder");
     let mut out = Encoded::default();
     // The record as it is shown is a line that gives the same record again.
-    let shown = to_json(Format::Avro, Some(ALL), &framed(1, hex(WRITTEN[1]))).expect("a record");
+    let shown = to_json(Format::Avro, Some(ALL), &hex(WRITTEN[1])).expect("a record");
     encoder.encode_line(&Line { value: Some(&shown), key: None, timestamp: 0 }, &mut out).expect("a record");
     assert_eq!(out.value(&out.records[0]), Some(framed(1, hex(WRITTEN[1])).as_slice()));
     assert_eq!(out.key(&out.records[0]), Some(framed(2, [0, 1]).as_slice()));
@@ -845,8 +911,7 @@ fn there_and_back(format: Format, rows: &Batch, slices: bool) -> RecordBatch {
         let mut out = Encoded::default();
         let part = Batch::inserts(rows.rows.slice(start, len), rows.times.slice(start, len));
         encoder.encode(&part, &mut out).expect("rows that can be written");
-        let records: Vec<Record<'_>> =
-            out.records.iter().map(|r| Record { key: out.key(r), value: out.value(r), timestamp: r.timestamp }).collect();
+        let records: Vec<Record<'_>> = out.records.iter().map(|r| Record::new(out.key(r), out.value(r), r.timestamp)).collect();
         let decoded = decoder.decode(&records);
         assert_eq!(bad(&decoded), "");
         assert_eq!(decoded.batch.times, part.times);

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mesh::engine::batch::Batch;
 use mesh::format::{Decoded, Decoder, Encoded, Encoder, Layout, Record, frame};
-use mesh::model::product::{Format, Shape};
+use mesh::model::product::{Format, Framing, Shape};
 use mesh::model::row::RowType;
 use mesh::schema;
 use proptest::prelude::*;
@@ -48,13 +48,13 @@ fn framed(id: i32, indexes: &str, hex: &str) -> Vec<u8> {
 }
 
 fn value(bytes: &[u8]) -> Record<'_> {
-    Record { key: None, value: Some(bytes), timestamp: 1_000 }
+    Record::new(None, Some(bytes), 1_000)
 }
 
 fn layout(contract: &str, key: &[&str], shape: Shape) -> Layout {
     let row_type = Arc::new(schema::parse(Format::Protobuf, contract, &[]).expect("a schema").columns().row_type);
     let key = key.iter().map(|name| row_type.index_of(name).expect("a key column")).collect();
-    Layout { format: Format::Protobuf, row_type, key, time_column: None, shape }
+    Layout { format: Format::Protobuf, framing: Framing::Confluent, row_type, key, time_column: None, shape }
 }
 
 /// A decoder that knows its contract as schema 1.
@@ -201,7 +201,7 @@ fn schemas_evolve_by_numbers() {
     1 incompatible_schema: the record is a Other, and the contract's message is M
     2 incompatible_schema: the record is a N, and the contract's message is M
     ");
-    assert_eq!(decoder.decode(&[value(&framed(9, "00", ""))]).missing, [9]);
+    assert_eq!(decoder.decode(&[value(&framed(9, "00", ""))]).missing, [frame::SchemaId::Id(9)]);
     assert!(decoder.add_schema(4, "nope").is_err());
 }
 
@@ -259,7 +259,14 @@ fn rows_that_can_not_be_written() {
 fn contracts_that_do_not_fit_are_refused() {
     let error = |contract: &str, data_type: DataType| {
         let row_type = Arc::new(RowType::new(vec![Field::new("a", data_type, true)]));
-        let layout = Layout { format: Format::Protobuf, row_type, key: Vec::new(), time_column: None, shape: Shape::Stream };
+        let layout = Layout {
+            format: Format::Protobuf,
+            framing: Framing::Confluent,
+            row_type,
+            key: Vec::new(),
+            time_column: None,
+            shape: Shape::Stream,
+        };
         let read = Decoder::new(layout.clone(), contract, None).err().map_or("-".to_owned(), |e| e.to_string());
         let write = Encoder::new(layout, contract, 1, None).err().map_or("-".to_owned(), |e| e.to_string());
         format!("{read}\n{write}")
@@ -301,11 +308,8 @@ fn keys_and_deletes() {
     rows.deletes = Some(vec![false, true].into());
     let mut encoded = Encoded::default();
     encoder.encode(&rows, &mut encoded).expect("encoded");
-    let records: Vec<Record<'_>> = encoded
-        .records
-        .iter()
-        .map(|record| Record { key: encoded.key(record), value: encoded.value(record), timestamp: record.timestamp })
-        .collect();
+    let records: Vec<Record<'_>> =
+        encoded.records.iter().map(|record| Record::new(encoded.key(record), encoded.value(record), record.timestamp)).collect();
     assert_eq!(records.iter().map(|record| record.key.map(<[u8]>::len)).collect::<Vec<_>>(), [Some(11), Some(6)]);
     let mut decoder = decoder(layout, contract);
     let parsed = schema::parse(Format::Protobuf, contract, &[]).expect("a schema").columns();
@@ -367,7 +371,7 @@ proptest! {
         let mut encoder = Encoder::new(layout(ALL, &[], Shape::Stream), ALL, 1, None).expect("an encoder");
         let mut encoded = Encoded::default();
         if encoder.encode(&decoded.batch, &mut encoded).is_ok() {
-            let records: Vec<Record<'_>> = encoded.records.iter().map(|r| Record { key: None, value: encoded.value(r), timestamp: 0 }).collect();
+            let records: Vec<Record<'_>> = encoded.records.iter().map(|r| Record::new(None, encoded.value(r), 0)).collect();
             let again = decoder.decode(&records);
             prop_assert_eq!(show(&again.batch.rows), show(&decoded.batch.rows));
         }

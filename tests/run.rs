@@ -303,7 +303,7 @@ fn avro_gives_what_json_gives() {
     let schema = project.runtime.block_on(project.registry().latest(&format!("{topic}-value"))).unwrap().unwrap().schema.text;
     let mut last: BTreeMap<Vec<u8>, Option<Value>> = BTreeMap::new();
     for seen in project.read(&topic) {
-        let value = seen.value.map(|bytes| format::to_json(Format::Avro, Some(&schema), &bytes).unwrap());
+        let value = seen.value.map(|bytes| format::to_json(Format::Avro, Some(&schema), &bytes[5..]).unwrap());
         last.insert(seen.key.unwrap(), value);
     }
     let customer = |value: &Value| value["customer_id"].as_str().unwrap().to_owned();

@@ -11,11 +11,11 @@ use super::exit::{Exit, Failure};
 use super::load::{self, Loaded, Manifests};
 use super::out::Out;
 use super::published;
-use crate::format;
+use crate::format::{self, frame, frame::SchemaId};
 use crate::kafka::Admin;
 use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
-use crate::model::product::Format;
+use crate::model::product::{Format, Framing};
 use crate::plan::entry::ProductEntry;
 use crate::registry::Registry;
 
@@ -82,9 +82,10 @@ struct Tail {
     registry: Registry,
     runtime: tokio::runtime::Handle,
     format: Format,
+    framing: Framing,
     form: Form,
     /// Writer schemas by id; `None` where the registry has none.
-    schemas: HashMap<i32, Option<String>>,
+    schemas: HashMap<SchemaId, Option<String>>,
     positions: Vec<i64>,
     ends: Vec<i64>,
 }
@@ -109,8 +110,8 @@ impl Tail {
         let starts: Vec<(usize, i32, i64)> = (0..).zip(&positions).map(|(partition, offset)| (0, partition, *offset)).collect();
         reader.assign(std::slice::from_ref(&entry.topic), &starts)?;
         let registry = Registry::connect(&environment.registry, &loaded.mesh.root)?;
-        let (format, form) = (entry.contract.format, arguments.output);
-        Ok(Tail { reader, registry, runtime, format, form, schemas: HashMap::new(), positions, ends })
+        let (format, framing, form) = (entry.contract.format, entry.contract.framing, arguments.output);
+        Ok(Tail { reader, registry, runtime, format, framing, form, schemas: HashMap::new(), positions, ends })
     }
 
     fn run(&mut self, arguments: &Arguments, out: &Out) -> Result<(), Failure> {
@@ -172,7 +173,10 @@ impl Tail {
     }
 
     fn show(&mut self, message: &Message) -> Result<Shown, Failure> {
-        let (key, value) = (self.decode(message.key())?, self.decode(message.payload())?);
+        let headers = message.headers();
+        let named = |name: &str| headers.iter().find(|(known, _)| known == name).and_then(|(_, value)| *value);
+        let key = self.decode(message.key(), named(frame::KEY_HEADER))?;
+        let value = self.decode(message.payload(), named(frame::VALUE_HEADER))?;
         let (partition, offset) = (message.partition(), message.offset());
         let timestamp = message.timestamp().unwrap_or(0);
         let line = match self.form {
@@ -187,22 +191,29 @@ impl Tail {
     }
 
     /// Bytes by their schema; what can't be decoded is shown as what it is.
-    fn decode(&mut self, bytes: Option<&[u8]>) -> Result<Value, Failure> {
+    fn decode(&mut self, bytes: Option<&[u8]>, named: Option<&[u8]>) -> Result<Value, Failure> {
         let Some(bytes) = bytes else { return Ok(Value::Null) };
-        // JSON says itself what it is.
-        let schema = match format::frame::parse(bytes) {
-            Ok((id, _)) if self.format != Format::Json => self.schema(id)?,
-            _ => None,
+        if self.framing == Framing::None {
+            return Ok(format::plain_to_json(bytes));
+        }
+        let undecodable = |error: &dyn std::fmt::Display| json!({"undecodable": error.to_string(), "bytes": bytes.len()});
+        let (id, body) = match frame::locate(named, bytes) {
+            Ok(located) => located,
+            Err(error) => return Ok(undecodable(&error)),
         };
-        Ok(format::to_json(self.format, schema.as_deref(), bytes)
-            .unwrap_or_else(|error| json!({"undecodable": error.to_string(), "bytes": bytes.len()})))
+        // JSON says itself what it is.
+        let schema = if self.format == Format::Json { None } else { self.schema(id)? };
+        Ok(format::to_json(self.format, schema.as_deref(), &body).unwrap_or_else(|error| undecodable(&error)))
     }
 
-    fn schema(&mut self, id: i32) -> Result<Option<String>, Failure> {
+    fn schema(&mut self, id: SchemaId) -> Result<Option<String>, Failure> {
         if let Some(known) = self.schemas.get(&id) {
             return Ok(known.clone());
         }
-        let text = self.runtime.block_on(self.registry.by_id(id))?.map(|schema| schema.text);
+        let text = match id {
+            SchemaId::Id(id) => self.runtime.block_on(self.registry.by_id(id))?.map(|schema| schema.text),
+            SchemaId::Guid(_) => self.runtime.block_on(self.registry.text_by_guid(&id.to_string()))?,
+        };
         self.schemas.insert(id, text.clone());
         Ok(text)
     }

@@ -2,26 +2,28 @@
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use hashbrown::HashMap;
 
 use super::avro_read::{AvroReader, Writer};
 use super::column::Column;
+use super::frame::SchemaId;
 use super::json_read::JsonReader;
 use super::protobuf_read::{self, ProtobufReader};
 use super::{Bad, Decoded, Fault, FormatError, Layout, Record, codes, frame};
 use crate::engine::batch::Batch;
-use crate::model::product::{Format, Shape};
+use crate::model::product::{Format, Framing, Shape};
 
 /// Decodes one product's records. One instance for each thread: its buffers are used again for each batch.
 pub struct Decoder {
     layout: Layout,
     columns: Vec<Column>,
     reader: Reader,
-    ids: HashMap<i32, usize, foldhash::fast::RandomState>,
+    ids: HashMap<SchemaId, usize, foldhash::fast::RandomState>,
     schemas: Vec<Known>,
     /// The id of the last record and its place in `schemas`: most records have the same.
-    last: (i32, usize),
+    last: (SchemaId, usize),
 }
 
 enum Reader {
@@ -41,7 +43,7 @@ enum Known {
 
 /// Why a record gave no row.
 enum Failure {
-    Missing(i32),
+    Missing(SchemaId),
     Bad(Fault),
 }
 
@@ -75,11 +77,12 @@ impl Decoder {
             Format::Avro => Reader::Avro(Box::new(AvroReader::new(&columns, &layout.key, reader_schema, key_schema)?)),
             Format::Protobuf => Reader::Protobuf(Box::new(ProtobufReader::new(&columns, &layout.key, reader_schema)?)),
         };
-        Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last: (0, usize::MAX) })
+        Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last: (SchemaId::Id(0), usize::MAX) })
     }
 
     /// Makes a writer's schema known under its id. After an error, records with this id are bad, not missing.
-    pub fn add_schema(&mut self, id: i32, text: &str) -> Result<(), FormatError> {
+    pub fn add_schema(&mut self, id: impl Into<SchemaId>, text: &str) -> Result<(), FormatError> {
+        let id = id.into();
         let parsed = match self.reader {
             Reader::Json(_) => serde_json::from_str::<serde_json::Value>(text)
                 .map(|_| Known::Json)
@@ -96,11 +99,11 @@ impl Decoder {
     }
 
     /// Records with this id are bad: the registry does not know it, or it belongs to another topic, as `reason` says.
-    pub fn refuse_schema(&mut self, id: i32, reason: &str) {
-        self.know(id, Known::Refused(codes::UNKNOWN_SCHEMA, reason.into()));
+    pub fn refuse_schema(&mut self, id: impl Into<SchemaId>, reason: &str) {
+        self.know(id.into(), Known::Refused(codes::UNKNOWN_SCHEMA, reason.into()));
     }
 
-    fn know(&mut self, id: i32, known: Known) {
+    fn know(&mut self, id: SchemaId, known: Known) {
         match self.ids.get(&id).and_then(|at| self.schemas.get_mut(*at)) {
             Some(place) => *place = known,
             None => {
@@ -151,7 +154,7 @@ impl Decoder {
         }
     }
 
-    fn without_rows(&self, bad: Vec<Bad>, missing: Vec<i32>) -> Decoded {
+    fn without_rows(&self, bad: Vec<Bad>, missing: Vec<SchemaId>) -> Decoded {
         let rows = RecordBatch::new_empty(self.layout.row_type.clone());
         Decoded {
             batch: Batch { rows, times: ScalarBuffer::from(Vec::new()), deletes: None, origins: None },
@@ -178,14 +181,7 @@ impl Decoder {
                 Shape::Stream => Err(Fault::new(codes::NULL_VALUE, "the value is null; a stream has no deletes").into()),
             };
         };
-        let (id, body) = frame::parse(value).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()))?;
-        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
-            (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).into()),
-            (Reader::Json(reader), _) => reader.value(body, &mut self.columns)?,
-            (Reader::Avro(reader), Known::Avro(writer)) => reader.value(writer, body, &mut self.columns)?,
-            (Reader::Protobuf(reader), Known::Protobuf(writer)) => reader.value(writer, body, &mut self.columns)?,
-            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
-        }
+        self.value(record.value_schema, value)?;
         if self.layout.shape == Shape::Table {
             self.check_key(at)?;
         }
@@ -198,23 +194,52 @@ impl Decoder {
         Ok(Row::Insert(time))
     }
 
+    /// Appends a value to the columns.
+    fn value(&mut self, named: Option<&[u8]>, value: &[u8]) -> Result<(), Failure> {
+        if let (Framing::None, Reader::Json(reader)) = (self.layout.framing, &mut self.reader) {
+            return Ok(reader.value(value, &mut self.columns)?);
+        }
+        let (id, body) = frame::locate(named, value).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()))?;
+        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
+            (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).into()),
+            (Reader::Json(reader), _) => reader.value(&body, &mut self.columns)?,
+            (Reader::Avro(reader), Known::Avro(writer)) => reader.value(writer, &body, &mut self.columns)?,
+            (Reader::Protobuf(reader), Known::Protobuf(writer)) => reader.value(writer, &body, &mut self.columns)?,
+            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
+        }
+        Ok(())
+    }
+
+    /// Appends the key's columns from a record's key.
+    fn key(&mut self, named: Option<&[u8]>, key: &[u8]) -> Result<(), Failure> {
+        let in_key = |fault: Fault| fault.in_field("key");
+        if let (Framing::None, Reader::Json(reader)) = (self.layout.framing, &mut self.reader) {
+            let bare = match self.layout.key.as_slice() {
+                [only] => self.layout.row_type.fields().get(*only).is_some_and(|field| *field.data_type() == DataType::Utf8),
+                _ => false,
+            };
+            let quoted = if bare { quoted(key).map_err(in_key)? } else { key.to_vec() };
+            return Ok(reader.key(&quoted, &mut self.columns).map_err(in_key)?);
+        }
+        let (id, body) = frame::locate(named, key).map_err(|error| in_key(Fault::new(codes::NOT_FRAMED, error.to_string())))?;
+        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
+            (_, Known::Refused(code, reason)) => return Err(in_key(Fault::new(code, reason.clone())).into()),
+            (Reader::Json(reader), _) => reader.key(&body, &mut self.columns).map_err(in_key)?,
+            (Reader::Avro(reader), Known::Avro(writer)) => reader.key(writer, &body, &mut self.columns).map_err(in_key)?,
+            (Reader::Protobuf(reader), Known::Protobuf(writer)) => {
+                reader.key(writer, &body, &mut self.columns).map_err(in_key)?;
+            }
+            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
+        }
+        Ok(())
+    }
+
     /// Appends a delete as row `at`: the key's columns from the record's key, defaults in the others.
     fn delete(&mut self, record: &Record<'_>, at: usize) -> Result<Row, Failure> {
         let Some(key) = record.key.filter(|_| !self.layout.key.is_empty()) else {
             return Err(Fault::new(codes::BAD_KEY, "a delete without a key").into());
         };
-        let (id, body) = frame::parse(key).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()).in_field("key"))?;
-        match (&mut self.reader, known(&self.ids, &mut self.schemas, &mut self.last, id)?) {
-            (_, Known::Refused(code, reason)) => return Err(Fault::new(code, reason.clone()).in_field("key").into()),
-            (Reader::Json(reader), _) => reader.key(body, &mut self.columns).map_err(|fault| fault.in_field("key"))?,
-            (Reader::Avro(reader), Known::Avro(writer)) => {
-                reader.key(writer, body, &mut self.columns).map_err(|fault| fault.in_field("key"))?;
-            }
-            (Reader::Protobuf(reader), Known::Protobuf(writer)) => {
-                reader.key(writer, body, &mut self.columns).map_err(|fault| fault.in_field("key"))?;
-            }
-            (Reader::Avro(_) | Reader::Protobuf(_), _) => return Err(Failure::Missing(id)),
-        }
+        self.key(record.key_schema, key)?;
         self.check_key(at)?;
         for column in self.columns.iter_mut().filter(|column| column.len() == at) {
             column.push_default();
@@ -231,15 +256,21 @@ impl Decoder {
 }
 
 fn known<'a>(
-    ids: &HashMap<i32, usize, foldhash::fast::RandomState>,
+    ids: &HashMap<SchemaId, usize, foldhash::fast::RandomState>,
     schemas: &'a mut [Known],
-    last: &mut (i32, usize),
-    id: i32,
+    last: &mut (SchemaId, usize),
+    id: SchemaId,
 ) -> Result<&'a mut Known, Failure> {
     if last.0 != id || last.1 == usize::MAX {
         *last = (id, *ids.get(&id).ok_or(Failure::Missing(id))?);
     }
     schemas.get_mut(last.1).ok_or(Failure::Missing(id))
+}
+
+/// A bare text as the JSON that a key is read as.
+fn quoted(key: &[u8]) -> Result<Vec<u8>, Fault> {
+    let text = std::str::from_utf8(key).map_err(|error| Fault::new(codes::INVALID_UTF8, error.to_string()))?;
+    Ok(serde_json::Value::from(text).to_string().into_bytes())
 }
 
 impl Rows {

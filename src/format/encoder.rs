@@ -12,7 +12,7 @@ use super::json_write::JsonWriter;
 use super::protobuf_write::ProtobufWriter;
 use super::{Bad, Encoded, EncodedRecord, Fault, FormatError, Layout, codes, frame};
 use crate::engine::batch::Batch;
-use crate::model::product::{Format, Shape};
+use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::type_name;
 
 /// Encodes one product's rows.
@@ -98,7 +98,7 @@ impl Encoder {
         }
         let value = slab.len();
         if !delete {
-            frame::write(self.value_schema, slab);
+            self.frame(self.value_schema, slab);
             match &self.plan.writer {
                 Writer::Json(writer) => writer.value(cells, row, slab)?,
                 Writer::Avro(writer) => writer.value(cells, row, slab)?,
@@ -106,6 +106,12 @@ impl Encoder {
             }
         }
         Ok((keyed, value))
+    }
+
+    fn frame(&self, id: i32, slab: &mut Vec<u8>) {
+        if self.layout.framing == Framing::Confluent {
+            frame::write(id, slab);
+        }
     }
 
     /// Writes a row's key, if it has one. A table's key columns are never null; a stream's row without any of them has
@@ -126,8 +132,9 @@ impl Encoder {
                 }
             }
         }
-        frame::write(id, slab);
+        self.frame(id, slab);
         match &self.plan.writer {
+            Writer::Json(writer) if self.layout.framing == Framing::None => writer.bare_key(cells, row, slab)?,
             Writer::Json(writer) => writer.key(cells, row, slab)?,
             Writer::Avro(writer) => writer.key(cells, row, slab)?,
             Writer::Protobuf(writer) => writer.key(cells, row, slab)?,

@@ -3,13 +3,17 @@
 use serde_json::Value;
 
 use super::avro::{Avro, Cursor};
-use super::{Fault, FormatError, avro_json, codes, frame};
+use super::{Fault, FormatError, avro_json, codes};
 use crate::model::product::Format;
 
-/// A framed key or value as JSON. Avro needs the schema it was written with; there bytes are base64, decimals and times
-/// are texts.
-pub fn to_json(format: Format, writer_schema: Option<&str>, bytes: &[u8]) -> Result<Value, FormatError> {
-    let (_, body) = frame::parse(bytes).map_err(|error| Fault::new(codes::NOT_FRAMED, error.to_string()))?;
+/// A plain key or value as JSON: what is no JSON text is a text.
+pub fn plain_to_json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(bytes)))
+}
+
+/// The body of a key or value (see [`frame::locate`]) as JSON. Avro needs the schema it was written with; there bytes are
+/// base64, decimals and times are texts.
+pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Result<Value, FormatError> {
     match (format, writer_schema) {
         (Format::Json, _) => {
             serde_json::from_slice(body).map_err(|error| Fault::new(codes::NOT_JSON, format!("not a JSON text: {error}")).into())

@@ -57,6 +57,19 @@ impl JsonWriter {
         write_object(self.members.iter().zip(cells), row, out)
     }
 
+    /// Writes a row's key where no frame tells what it is: a text as it is, all else as JSON.
+    pub(super) fn bare_key(&self, cells: &[Cells<'_>], row: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let start = out.len();
+        self.key(cells, row, out)?;
+        if out.get(start) == Some(&b'"')
+            && let Some(Ok(text)) = out.get(start..).map(serde_json::from_slice::<String>)
+        {
+            out.truncate(start);
+            out.extend_from_slice(text.as_bytes());
+        }
+        Ok(())
+    }
+
     /// Writes a row's key.
     pub(super) fn key(&self, cells: &[Cells<'_>], row: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
         match self.key.as_slice() {

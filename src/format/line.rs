@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::avro::{Avro, Id, Kind};
 use super::avro_json::{self, Form};
 use super::{Encoded, EncodedRecord, Fault, FormatError, codes, frame};
-use crate::model::product::Format;
+use crate::model::product::{Format, Framing};
 
 /// One line of a source, as JSON.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,7 @@ pub struct LineEncoder {
     contract: Contract,
     /// The key's columns.
     key: Vec<String>,
+    framing: Framing,
     value_schema: i32,
     key_schema: Option<i32>,
 }
@@ -37,7 +38,7 @@ impl LineEncoder {
     /// An encoder for a contract's text and the columns of its key; the ids are those under which the schemas are
     /// registered. Without a key schema's id, records have no key.
     pub fn new(
-        format: Format,
+        (format, framing): (Format, Framing),
         contract: &str,
         key: &[String],
         value_schema_id: i32,
@@ -58,7 +59,7 @@ impl LineEncoder {
             other => return Err(FormatError::NotYet(other)),
         };
         let key_schema = key_schema_id.filter(|_| !key.is_empty());
-        Ok(LineEncoder { contract, key: key.to_vec(), value_schema: value_schema_id, key_schema })
+        Ok(LineEncoder { contract, key: key.to_vec(), framing, value_schema: value_schema_id, key_schema })
     }
 
     /// Appends a line's record to `out`; after an error `out` is as before.
@@ -93,18 +94,24 @@ impl LineEncoder {
             return Err(Fault::new(codes::BAD_KEY, "a delete needs a key"));
         }
         if let Some((id, key)) = &key {
-            frame::write(*id, slab);
+            self.frame(*id, slab);
             self.write_key(key, slab).map_err(|fault| fault.in_field("key"))?;
         }
         let start = slab.len();
         if let Some(value) = value {
-            frame::write(self.value_schema, slab);
+            self.frame(self.value_schema, slab);
             match &self.contract {
                 Contract::Json(_) => write_json(value, slab)?,
                 Contract::Avro(schema, _) => avro_json::write(schema, schema.root, value, Form::Line, slab)?,
             }
         }
         Ok((key.is_some(), start))
+    }
+
+    fn frame(&self, id: i32, slab: &mut Vec<u8>) {
+        if self.framing == Framing::Confluent {
+            frame::write(id, slab);
+        }
     }
 
     /// The key's schema id and its values in the order of the columns.
@@ -167,6 +174,10 @@ impl LineEncoder {
                 Ok(())
             }
             Contract::Json(_) => match key {
+                [Value::String(text)] if self.framing == Framing::None => {
+                    slab.extend_from_slice(text.as_bytes());
+                    Ok(())
+                }
                 [only] => write_json(only, slab),
                 several => {
                     let object: Map<String, Value> = self.key.iter().cloned().zip(several.iter().copied().cloned()).collect();

@@ -36,12 +36,13 @@ use arrow::datatypes::Field;
 use thiserror::Error;
 
 use crate::engine::batch::Batch;
-use crate::model::product::{Format, Shape};
+use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::{RowType, type_name};
+use frame::SchemaId;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use generic::to_json;
+pub use generic::{plain_to_json, to_json};
 pub use line::{Line, LineEncoder};
 
 /// The largest key or value that is decoded, in bytes.
@@ -55,14 +56,25 @@ pub const MAX_DEPTH: usize = 128;
 pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
+    /// The headers that name the schemas of key and value ([`frame::KEY_HEADER`], [`frame::VALUE_HEADER`]).
+    pub key_schema: Option<&'a [u8]>,
+    pub value_schema: Option<&'a [u8]>,
     /// Milliseconds since 1970.
     pub timestamp: i64,
+}
+
+impl<'a> Record<'a> {
+    /// A record without headers.
+    pub fn new(key: Option<&'a [u8]>, value: Option<&'a [u8]>, timestamp: i64) -> Self {
+        Record { key, value, key_schema: None, value_schema: None, timestamp }
+    }
 }
 
 /// How a product's records are laid out in rows.
 #[derive(Debug, Clone)]
 pub struct Layout {
     pub format: Format,
+    pub framing: Framing,
     /// The columns wanted, a subset of the contract's, under its names and types.
     pub row_type: Arc<RowType>,
     /// Positions in `row_type` of the record key's columns, in key order.
@@ -82,7 +94,7 @@ pub struct Decoded {
     pub records: Vec<u32>,
     pub bad: Vec<Bad>,
     /// Schema ids to fetch. If there are any, `batch`, `records` and `bad` are empty: add the schemas and decode again.
-    pub missing: Vec<i32>,
+    pub missing: Vec<SchemaId>,
 }
 
 /// A record that can't be decoded, or a row that can't be encoded.

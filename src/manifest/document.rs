@@ -220,6 +220,10 @@ pub struct Contract {
     /// The schema's language; `json` when left out.
     #[serde(default)]
     pub format: Option<SchemaFormat>,
+    /// What stands around the records' bytes: `confluent` (a schema id, as the registry's serializers write it; so when left
+    /// out) or `none` (plain JSON).
+    #[serde(default)]
+    pub framing: Option<Framing>,
     /// The file that holds it, relative to this manifest. A derived product may leave it out: inferred from the SQL.
     #[serde(default)]
     pub file: Option<String>,
@@ -235,6 +239,14 @@ pub enum SchemaFormat {
     Json,
     Avro,
     Protobuf,
+}
+
+/// What stands around a record's bytes.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    Confluent,
+    None,
 }
 
 /// A compatibility level of the registry.

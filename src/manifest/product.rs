@@ -18,8 +18,8 @@ use super::yaml::{self, Node, Style};
 use crate::model::diagnostic::Place;
 use crate::model::environment::{Environment, Override};
 use crate::model::product::{
-    Compatibility, Contract, Deletion, Derivation, Format, Lifecycle, OnBadRecord, Origin, Owner, Product, Replay, SchemaText,
-    Shape, Source, SqlOrigin, SqlText, Start, Time, Topic,
+    Compatibility, Contract, Deletion, Derivation, Format, Framing, Lifecycle, OnBadRecord, Origin, Owner, Product, Replay,
+    SchemaText, Shape, Source, SqlOrigin, SqlText, Start, Time, Topic,
 };
 use crate::model::row::ROWTIME;
 
@@ -102,6 +102,15 @@ fn contract(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>,
         Some(document::SchemaFormat::Protobuf) => Format::Protobuf,
         Some(document::SchemaFormat::Json) | None => Format::Json,
     };
+    let framing = match spec.framing {
+        Some(document::Framing::None) => Framing::None,
+        Some(document::Framing::Confluent) | None => Framing::Confluent,
+    };
+    if framing == Framing::None && format != Format::Json {
+        let message = "records without a frame do not say with which schema they were written, and so only JSON can be read";
+        let help = "leave `framing` out, or write `format: json`";
+        reading.error(codes::BAD_VALUE, declared.place("/spec/schema/framing"), message.to_owned(), help);
+    }
     let text = match &spec.file {
         Some(file) => {
             let (file, text) = text_file(reading, declared, file, "/spec/schema/file", &["json", "avsc", "proto"])?;
@@ -115,7 +124,7 @@ fn contract(reading: &mut Reading<'_>, declared: &Declared<'_, DataProductSpec>,
         reading.error(codes::CONTRACT_MISSING, declared.place("/spec/schema"), message, help);
     }
     let compatibility = spec.compatibility.map_or(environment.defaults.compatibility, compatibility);
-    Some(Contract { format, text, compatibility })
+    Some(Contract { format, framing, text, compatibility })
 }
 
 /// A text file that a manifest names. Only files that end as their kind does are opened: a manifest of a stranger could

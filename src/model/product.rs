@@ -135,6 +135,7 @@ pub struct Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contract {
     pub format: Format,
+    pub framing: Framing,
     /// The schema's text and its file; `None`: inferred from the derivation.
     pub text: Option<SchemaText>,
     /// `None`: the environment's default.
@@ -167,6 +168,17 @@ impl Format {
             Format::Protobuf => "PROTOBUF",
         }
     }
+}
+
+/// What stands around a key's or a value's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// A schema id before the bytes, or in a header, as Confluent's serializers write them.
+    #[default]
+    Confluent,
+    /// Nothing: plain JSON; a key of one text column is the bare text.
+    None,
 }
 
 /// A compatibility level of the registry.

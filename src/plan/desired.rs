@@ -228,6 +228,7 @@ fn product_entry(product: &Product, contract: &ProductContract, root: &str, inpu
         topic: product.topic.name.clone(),
         contract: ContractEntry {
             format: contract.format,
+            framing: product.contract.framing,
             value_subject: product.value_subject(),
             key_subject: key_subject.clone(),
             compatibility: product.contract.compatibility,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::product::{Compatibility, Deletion, Format, Lifecycle, Owner};
+use crate::model::product::{Compatibility, Deletion, Format, Framing, Lifecycle, Owner};
 use crate::model::{Domain, Shape, Team};
 
 /// The version of the entries' form that this program writes; entries of a later one are not touched.
@@ -57,12 +57,20 @@ impl ProductEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContractEntry {
     pub format: Format,
+    #[serde(default, skip_serializing_if = "is_confluent")]
+    pub framing: Framing,
     pub value_subject: String,
     pub key_subject: Option<String>,
     pub compatibility: Compatibility,
     /// Fingerprint of the value's schema.
     pub fingerprint: String,
     pub columns: Vec<ColumnEntry>,
+}
+
+/// What entries that say nothing of it mean.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_confluent(framing: &Framing) -> bool {
+    *framing == Framing::Confluent
 }
 
 /// One column of a product.

@@ -147,6 +147,22 @@ impl Registry {
         }
     }
 
+    /// The subjects that have a schema, by its id; `None` where the registry does not tell.
+    pub async fn subjects_of(&self, id: i32) -> Result<Option<Vec<String>>, RegistryError> {
+        let call = Call::get(format!("read the subjects of schema {id}"), &["schemas", "ids", &id.to_string(), "subjects"]);
+        let Some(answer) = self.ask(&call).await? else { return Ok(None) };
+        let subjects = answer.as_array().ok_or_else(|| self.malformed(&call, "a list of subjects"))?;
+        Ok(Some(subjects.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
+    }
+
+    /// A schema's text by its GUID, which newer serializers write into a header; `None` if there is none.
+    pub async fn text_by_guid(&self, guid: &str) -> Result<Option<String>, RegistryError> {
+        let call = Call::get(format!("read schema {guid}"), &["schemas", "guids", guid]);
+        let Some(answer) = self.ask(&call).await? else { return Ok(None) };
+        let text = answer.get("schema").and_then(Value::as_str).ok_or_else(|| self.malformed(&call, "a schema"))?;
+        Ok(Some(text.to_owned()))
+    }
+
     /// The texts of all that `references` lead to.
     pub async fn resolve(&self, references: &[Reference]) -> Result<Vec<Resolved>, RegistryError> {
         let mut asked = 0;

@@ -13,7 +13,7 @@ use super::epoch::{DeadLetter, EPOCH, Epoch};
 use super::merge::{Bound, Merge};
 use super::{Ended, Event, Shared};
 use crate::engine::{Dataflow, Rebuild};
-use crate::format::{Decoder, Encoded, Encoder, Record};
+use crate::format::{Decoder, Encoded, Encoder, Record, frame};
 use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
 use crate::model::product::{Derivation, OnBadRecord, Start};
@@ -197,9 +197,9 @@ impl Derive<'_> {
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
         let input = lane.input;
         let Some(decoder) = self.decoders.get_mut(input) else { return Ok(()) };
-        let records: Vec<Record<'_>> =
-            messages.iter().map(|m| Record { key: m.key(), value: m.payload(), timestamp: m.timestamp().unwrap_or(0) }).collect();
-        let decoded = self.shared.decode(decoder, &records, &self.product.name)?;
+        let records: Vec<Record<'_>> = messages.iter().map(|message| record(message)).collect();
+        let of = self.query.inputs.get(input).map_or("", |input| &input.product);
+        let decoded = self.shared.decode(decoder, &records, (&self.product.name, of))?;
         let offset_of = |record: u32| messages.get(record as usize).map_or(0, |m| m.offset());
         let offsets = decoded.records.iter().map(|record| offset_of(*record)).collect();
         for bad in decoded.bad {
@@ -344,6 +344,17 @@ impl Derive<'_> {
             self.published = Some(finished);
         }
     }
+}
+
+/// A message as the decoder takes it.
+fn record(message: &Message) -> Record<'_> {
+    let plain = Record::new(message.key(), message.payload(), message.timestamp().unwrap_or(0));
+    let headers = message.headers();
+    if headers.is_empty() {
+        return plain;
+    }
+    let named = |name: &str| headers.iter().find(|(known, _)| known == name).and_then(|(_, value)| *value);
+    Record { key_schema: named(frame::KEY_HEADER), value_schema: named(frame::VALUE_HEADER), ..plain }
 }
 
 /// What is known of a lane's rows to come.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use board::Board;
 use progress::Progress;
 
+use crate::format::frame::SchemaId;
 use crate::format::{Decoded, Decoder, Encoder, Layout, Record};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::consumer::Reader;
@@ -393,6 +394,7 @@ impl Shared<'_> {
         let contract = self.contract(&input.product)?;
         let layout = Layout {
             format: contract.format,
+            framing: self.product(&input.product)?.contract.framing,
             row_type: input.row_type.clone(),
             key: input.key.clone(),
             time_column: input.time_column,
@@ -408,6 +410,7 @@ impl Shared<'_> {
         let position = |column: &String| query.row_type.index_of(column).ok();
         let layout = Layout {
             format: contract.format,
+            framing: product.contract.framing,
             row_type: query.row_type.clone(),
             key: product.key.iter().filter_map(position).collect(),
             time_column: None,
@@ -417,8 +420,14 @@ impl Shared<'_> {
             .map_err(|error| Ended::Fatal(format!("the records of {} can't be written: {error}", product.name)))
     }
 
-    /// Decodes records, fetching the schemas they were written with. A registry that can't be reached is waited for.
-    pub(crate) fn decode(&self, decoder: &mut Decoder, records: &[Record<'_>], product: &str) -> Result<Decoded, Ended> {
+    /// Decodes records of the product `input`, fetching the schemas they were written with. A registry that can't be reached
+    /// is waited for, which `product` tells.
+    pub(crate) fn decode(
+        &self,
+        decoder: &mut Decoder,
+        records: &[Record<'_>],
+        (product, input): (&str, &str),
+    ) -> Result<Decoded, Ended> {
         let mut wait = Duration::from_millis(100);
         loop {
             let decoded = decoder.decode(records);
@@ -426,10 +435,10 @@ impl Shared<'_> {
                 return Ok(decoded);
             }
             for id in &decoded.missing {
-                match self.runtime.block_on(self.registry.by_id(*id)) {
+                match self.runtime.block_on(self.writer_schema(*id, input)) {
                     // A schema that does not fit makes its records bad; the decoder says so of each.
-                    Ok(Some(schema)) => drop(decoder.add_schema(*id, &schema.text)),
-                    Ok(None) => decoder.refuse_schema(*id, "the registry does not know it"),
+                    Ok(Ok(text)) => drop(decoder.add_schema(*id, &text)),
+                    Ok(Err(reason)) => decoder.refuse_schema(*id, &reason),
                     Err(error) => {
                         self.event(Event::Note { product: product.into(), text: format!("waits for the registry: {error}") });
                         if self.board.wait_for_stop(Some(wait)) {
@@ -440,6 +449,24 @@ impl Shared<'_> {
                 }
             }
         }
+    }
+
+    /// The text of a schema that records of an input were written with, or why its records are bad.
+    async fn writer_schema(&self, id: SchemaId, input: &str) -> Result<Result<String, String>, RegistryError> {
+        let unknown = || Err("the registry does not know it".to_owned());
+        let number = match id {
+            SchemaId::Guid(_) => return Ok(self.registry.text_by_guid(&id.to_string()).await?.map_or_else(unknown, Ok)),
+            SchemaId::Id(number) => number,
+        };
+        let Some(schema) = self.registry.by_id(number).await? else { return Ok(unknown()) };
+        let Some(product) = self.mesh.products.get(input) else { return Ok(Ok(schema.text)) };
+        let own = |subject: &String| *subject == product.value_subject() || Some(subject) == product.key_subject().as_ref();
+        Ok(match self.registry.subjects_of(number).await? {
+            Some(subjects) if !subjects.is_empty() && !subjects.iter().any(own) => {
+                Err(format!("schema {number} is of the subject {}, not of {}", subjects.join(", "), product.value_subject()))
+            }
+            _ => Ok(schema.text),
+        })
     }
 
     /// How far a product had come.

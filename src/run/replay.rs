@@ -98,7 +98,7 @@ fn put_aside(
 
 fn encoder(shared: &Shared<'_>, product: &Product) -> Result<LineEncoder, Ended> {
     let (contract, ids) = (shared.contract(&product.name)?, shared.ids(&product.name)?);
-    LineEncoder::new(contract.format, &contract.value, &product.key, ids.value, ids.key)
+    LineEncoder::new((contract.format, product.contract.framing), &contract.value, &product.key, ids.value, ids.key)
         .map_err(|error| Ended::Fatal(format!("{}: {error}", product.name)))
 }
 

@@ -11,7 +11,7 @@ use crate::engine::Batch;
 use crate::format::{self, Decoder, Encoded, Encoder, FormatError, Layout, Record, frame};
 use crate::model::RowType;
 use crate::model::diagnostic::Code;
-use crate::model::product::{Format, Product, Shape};
+use crate::model::product::{Format, Framing, Product, Shape};
 use crate::plan::ProductContract;
 use crate::sql::query::Query;
 
@@ -50,7 +50,7 @@ impl RowReader {
         time_column: Option<usize>,
         shape: Shape,
     ) -> Result<RowReader, FormatError> {
-        let layout = Layout { format: Format::Json, row_type, key, time_column, shape };
+        let layout = Layout { format: Format::Json, framing: Framing::Confluent, row_type, key, time_column, shape };
         Ok(RowReader { decoder: decoder(&layout)?, layout })
     }
 
@@ -72,7 +72,7 @@ impl RowReader {
             &framed
                 .iter()
                 .zip(records)
-                .map(|((key, value), record)| Record { key: key.as_deref(), value: value.as_deref(), timestamp: record.at_ms })
+                .map(|((key, value), record)| Record::new(key.as_deref(), value.as_deref(), record.at_ms))
                 .collect::<Vec<_>>(),
         );
         if decoded.bad.is_empty() {
@@ -119,7 +119,7 @@ impl RowReader {
             };
             let only: Row = value.map(|value| (field.name().clone(), value.clone())).into_iter().collect();
             let bytes = framed(&Value::Object(only));
-            let bad = decoder(&layout).ok()?.decode(&[Record { key: None, value: Some(&bytes), timestamp: 0 }]).bad;
+            let bad = decoder(&layout).ok()?.decode(&[Record::new(None, Some(&bytes), 0)]).bad;
             let bad = bad.into_iter().next()?;
             let missing = value.is_none() && bad.code == format::codes::MISSING;
             let code = if missing { codes::MISSING_COLUMN } else { codes::BAD_VALUE };
@@ -147,6 +147,7 @@ pub(super) fn writer(product: &Product, contract: &ProductContract, query: &Quer
     let position = |column: &String| query.row_type.index_of(column).ok();
     let layout = Layout {
         format: contract.format,
+        framing: Framing::Confluent,
         row_type: query.row_type.clone(),
         key: product.key.iter().filter_map(position).collect(),
         time_column: None,
@@ -167,8 +168,14 @@ impl Canon {
         let fields = query.row_type.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let row_type = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let text = if contract.format == Format::Json { contract.value.as_str() } else { "{}" };
-        let layout =
-            Layout { format: Format::Json, row_type: row_type.clone(), key: Vec::new(), time_column: None, shape: Shape::Stream };
+        let layout = Layout {
+            format: Format::Json,
+            framing: Framing::Confluent,
+            row_type: row_type.clone(),
+            key: Vec::new(),
+            time_column: None,
+            shape: Shape::Stream,
+        };
         let encoder = Encoder::new(layout, text, 0, None)?;
         let reader = RowReader::new(row_type, Vec::new(), None, Shape::Stream)?;
         Ok(Canon { reader, encoder, encoded: Encoded::default() })
