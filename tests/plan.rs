@@ -83,7 +83,8 @@ fn read(folder: &Folder) -> (Desired, Diagnostics, Texts) {
     let said = report::diagnostics(&diagnostics, &texts, false);
     assert!(!mesh::model::diagnostic::has_errors(&diagnostics), "{said}");
     let mesh = mesh.unwrap_or_else(|| panic!("{said}"));
-    let (bound, unbound) = plan::bind(&mesh);
+    let (mut bound, unbound) = plan::bind(&mesh);
+    bound.failing = mesh::testing::failing(&mesh, &bound).0;
     (Desired::of(&mesh, &bound, &OwnTopics::default()), unbound, texts)
 }
 

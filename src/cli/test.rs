@@ -1,6 +1,5 @@
 //! `mesh test`: runs the products' own tests, offline.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::out::Out;
 use crate::manifest::edit;
 use crate::model::diagnostic::has_errors;
 use crate::model::test::{Section, TestResult};
-use crate::model::{Diagnostic, Diagnostics, Product};
+use crate::model::{Diagnostics, Product};
 use crate::report;
 use crate::testing::{self, Rewrite};
 
@@ -129,30 +128,10 @@ fn run_all(loaded: &Loaded, products: &[&Product]) -> Ran {
     ran
 }
 
-/// All that is wrong with the form of the products' tests.
-pub(super) fn form(loaded: &Loaded) -> Diagnostics {
-    let products = loaded.mesh.products.values();
-    products.flat_map(|product| testing::prepare(&loaded.mesh, &loaded.bound, product).1).collect()
-}
-
-/// Runs all tests before a plan, which blocks the products whose tests fail. What is wrong with their form is said, and
-/// fails too.
+/// Runs all tests before a plan, which blocks the products whose tests fail. What is wrong with their form is said.
 pub(super) fn run_for_plan(loaded: &mut Loaded, out: &Out) {
-    let mut failing: BTreeMap<String, Vec<Diagnostic>> = BTreeMap::new();
-    let mut said = Vec::new();
-    for product in loaded.mesh.products.values() {
-        let ran = run_all(loaded, &[product]);
-        let of = ran.results.iter().filter_map(|result| {
-            let first = result.mismatches.first()?.diagnostic.clone();
-            Some(Diagnostic { message: format!("`{}` fails: {}", result.name, first.message), ..first })
-        });
-        let of: Vec<Diagnostic> = ran.wrong.iter().cloned().chain(of).collect();
-        if !of.is_empty() {
-            failing.insert(product.name.clone(), of);
-        }
-        said.extend(ran.wrong);
-    }
-    load::say(&said, &loaded.texts, out);
+    let (failing, wrong) = testing::failing(&loaded.mesh, &loaded.bound);
+    load::say(&wrong, &loaded.texts, out);
     loaded.bound.failing = failing;
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, out: &Out) -> Result<Exit, Failure> {
     let loaded = load::checked(&arguments.manifests, out)?;
-    let wrong = super::test::form(&loaded);
+    let wrong = crate::testing::check(&loaded.mesh, &loaded.bound);
     load::say(&wrong, &loaded.texts, out);
     if has_errors(&wrong) {
         return Err(Failure::said(Exit::Forbidden));

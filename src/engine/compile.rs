@@ -333,7 +333,7 @@ fn is_whole_key<'a>(table: &Node, on: impl Iterator<Item = &'a Expr>) -> Result<
 }
 
 /// How far the watermark of a node's results lies behind that of the inputs: rows without a partner are sent late.
-fn lag_ms(node: &Node) -> i64 {
+pub(super) fn lag_ms(node: &Node) -> i64 {
     let below = node.inputs().into_iter().map(lag_ms).max().unwrap_or(0);
     let own = match node {
         Node::IntervalJoin { kind, lower_ms, upper_ms, .. } => IntervalJoin::lag_ms((*lower_ms, *upper_ms), *kind),

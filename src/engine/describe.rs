@@ -84,7 +84,8 @@ impl Description {
         self.inputs.iter().try_for_each(|input| input.write(f, depth + 1))
     }
 
-    fn edge(&self) -> String {
+    /// What the changes on its output mean, in words.
+    pub fn edge(&self) -> String {
         match self.changes {
             Changes::Append => "append".into(),
             Changes::Upsert(_) => format!("upsert by {}", self.key.join(", ")),

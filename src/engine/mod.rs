@@ -16,6 +16,7 @@ pub mod batch;
 pub mod dataflow;
 pub mod describe;
 pub mod error;
+pub mod explain;
 pub mod operator;
 
 mod accumulator;
@@ -53,4 +54,5 @@ pub use batch::Batch;
 pub use dataflow::{BadRow, Dataflow, Rebuild};
 pub use describe::Description;
 pub use error::{CompileError, RowError, StateError};
+pub use explain::Explained;
 pub use late::LateRow;

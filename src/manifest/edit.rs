@@ -61,13 +61,19 @@ impl Writer<'_> {
         let empty = node.bytes.is_empty();
         let start = if empty { colon } else { node.bytes.start };
         let before = self.text.get(colon..start).ok_or("it is an alias of a value that stands elsewhere")?;
-        if before.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
+        let marked = !empty && self.text[start..].starts_with(['&', '!']);
+        if marked || before.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
             return Err("its value has an anchor or a tag".into());
         }
         let items: &[Node] = if let Value::List(items) = &node.value { items } else { &[] };
-        let end = if empty { colon } else { self.end(node)? };
         let in_block = !empty && self.text[start..].starts_with('-');
-        let indent = if in_block { self.column(start) } else { self.column(entry.key_bytes.start) + 2 };
+        let end = match (empty, in_block) {
+            (true, _) => colon,
+            // What stands behind the last row belongs to it.
+            (_, true) => self.line_end(self.end(node)?),
+            (_, false) => self.end(node)?,
+        };
+        let indent = if in_block { self.column(start) } else { self.indent(entry.key_bytes.start) };
         let written = if in_block && !rows.is_empty() {
             // The first row stands where the list began.
             let rows = self.block(rows, &self.chunks(items, start)?, indent);
@@ -91,7 +97,7 @@ impl Writer<'_> {
         let end = self.end_of_entry(last)?;
         let indent = self.column(first.key_bytes.start);
         if self.flow {
-            let written = self.flow_list(rows, &[], indent + 2);
+            let written = self.flow_list(rows, &[], self.indent(end));
             return Ok(format!("{}, {field}: {written}{}", &self.text[..end], &self.text[end..]));
         }
         let end = self.text[end..].find('\n').map_or(self.text.len(), |at| end + at);
@@ -109,13 +115,10 @@ impl Writer<'_> {
     fn chunks(&self, items: &[Node], start: usize) -> Result<Vec<String>, String> {
         let mut from = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
         let mut chunks = Vec::new();
-        for (at, item) in items.iter().enumerate() {
-            let end = self.end(item)?;
-            // The last row's own line ends where the section does, so that what follows it stays as it is.
-            let line_end =
-                if at + 1 == items.len() { end } else { self.text[end..].find('\n').map_or(self.text.len(), |at| end + at) };
-            chunks.push(self.text[from..line_end].trim_end_matches('\r').to_owned());
-            from = (line_end + 1).min(self.text.len());
+        for item in items {
+            let line_end = self.line_end(self.end(item)?);
+            chunks.push(self.text[from..line_end].to_owned());
+            from = self.text[line_end..].find('\n').map_or(self.text.len(), |at| line_end + at + 1);
         }
         // Its comments stand before the list, which begins at its first row.
         if let Some(first) = chunks.first_mut() {
@@ -143,6 +146,18 @@ impl Writer<'_> {
             Row::New(value) => flow(value, indent, self.newline),
         });
         format!("[{}]", rows.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Where the line of a place ends, its break left out.
+    fn line_end(&self, at: usize) -> usize {
+        at + self.text[at..].lines().next().map_or(0, str::len)
+    }
+
+    /// Where rows of a section begin: further in than its field or, in braces, than its line.
+    fn indent(&self, at: usize) -> usize {
+        let line = self.text[..at].rsplit('\n').next().unwrap_or_default();
+        let spaces = line.chars().take_while(|c| *c == ' ').count();
+        if self.flow { spaces + 4 } else { self.column(at) + 2 }
     }
 
     /// How many characters stand before a place in its line.
@@ -270,4 +285,124 @@ fn scalar(text: &str) -> String {
     let quoted = Json::from(text).to_string();
     // What looks like a template is written as a template that gives it.
     if is_template(text) { quoted.replace("{{", "{{ '{{' }}").replace("{%", "{{ '{%' }}") } else { quoted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::Templates;
+    use super::*;
+    use serde_json::json;
+
+    /// The test of a product, with the rows of `expect` set.
+    fn set(test: &str, rows: &[Row<'_>]) -> String {
+        let head = "kind: DataProduct\nmetadata: {name: a}\nspec:\n  tests:\n";
+        let text = format!("{head}{test}");
+        match set_rows(&text, "a", 0, "expect", rows) {
+            Ok(text) => {
+                let (documents, refusals) = yaml::read(&text);
+                assert_eq!((documents.len(), refusals), (1, vec![]), "{text}");
+                text.strip_prefix(head).unwrap().to_owned()
+            }
+            Err(reason) => format!("{reason}\n"),
+        }
+    }
+
+    #[test]
+    fn rows_take_their_place_and_the_rest_stays() {
+        let row = json!({"value": {"id": 1, "name": "no", "at": "00:00:10"}});
+        let new = [Row::New(&row)];
+        let both = [Row::Keep(1), Row::New(&row), Row::Keep(0)];
+        let block = "  - name: x\n    expect:   # exact\n      # one\n      - {a: 1}   # first\n      # two\n      - a: 2\n        b: [1,\n          2]   # last\n    # end\n    given: {}\n";
+        let cases = [
+            set(block, &both),
+            set(block, &new),
+            set(block, &[]),
+            set("  - name: x\n    expect: []   # none\n    given: {}\n", &new),
+            set("  - name: x\n    expect: [{a: 1}, {b: 2}]\n", &both),
+            set("  - name: x\n    expect:\n    given: {}\n", &new),
+            set("  - name: x\n    given: {}   # nothing\n  - name: y\n", &new),
+            set("  - {name: x, expect: [{a: 1}, {a: 2,\n     }], given: {}}\n", &both),
+            set("  - {name: x, given: {}}\n", &new),
+            set("  - name: x\r\n    expect: []\r\n    given: {}\r\n", &new),
+            set("  - name: x\n    given: &g [1]\n    expect: *g\n", &new),
+            set("  - name: x\n    expect: &g []\n", &new),
+        ];
+        insta::assert_snapshot!(cases.join("--\n").replace('\r', "\\r"), @r#"
+  - name: x
+    expect:   # exact
+      # one
+      # two
+      - a: 2
+        b: [1,
+          2]   # last
+      - {value: {id: 1, name: "no", at: 00:00:10}}
+      - {a: 1}   # first
+    # end
+    given: {}
+--
+  - name: x
+    expect:   # exact
+      # one
+      - {value: {id: 1, name: "no", at: 00:00:10}}
+    # end
+    given: {}
+--
+  - name: x
+    expect: []
+    # end
+    given: {}
+--
+  - name: x
+    expect:
+      - {value: {id: 1, name: "no", at: 00:00:10}}   # none
+    given: {}
+--
+  - name: x
+    expect:
+      - {b: 2}
+      - {value: {id: 1, name: "no", at: 00:00:10}}
+      - {a: 1}
+--
+  - name: x
+    expect:
+      - {value: {id: 1, name: "no", at: 00:00:10}}
+    given: {}
+--
+  - name: x
+    given: {}   # nothing
+    expect:
+      - {value: {id: 1, name: "no", at: 00:00:10}}
+  - name: y
+--
+  - {name: x, expect: [{a: 2,
+     }, {value: {id: 1, name: "no", at: 00:00:10}}, {a: 1}], given: {}}
+--
+  - {name: x, given: {}, expect: [{value: {id: 1, name: "no", at: 00:00:10}}]}
+--
+  - name: x\r
+    expect:\r
+      - {value: {id: 1, name: "no", at: 00:00:10}}\r
+    given: {}\r
+--
+it is an alias of a value that stands elsewhere
+--
+its value has an anchor or a tag
+"#);
+    }
+
+    #[test]
+    fn texts_are_read_back_as_they_were() {
+        let words = "1 1.5 true NO null ~ #a {a} [ \u{e9} 2023-07-17 00:00:10 12:30:45.5 \" ' a'b &a *a !a %a @a 0x1f 1e5 .5 +1 = << {{x}} {%";
+        let others = ["", " a", "a ", "a: b", "a #b", "- a", "a\nb", "\t", "{{ x }}", "a {% b %}", "\u{7}"];
+        let templates = Templates::new("local", &std::collections::BTreeMap::new());
+        for text in words.split(' ').chain(others) {
+            let written = flow(&json!({"v": text}), 0, "\n");
+            let (documents, refusals) = yaml::read(&written);
+            assert_eq!(refusals, vec![], "{written}");
+            let Some(Value::Scalar(scalar)) = documents[0].get("v").map(|node| &node.value) else { unreachable!("{written}") };
+            assert!(scalar.style == Style::Quoted || resolve(&scalar.text) == Resolved::Text, "{written}");
+            let read = if is_template(&scalar.text) { templates.render(&scalar.text).unwrap() } else { scalar.text.clone() };
+            assert_eq!(read, text, "{written}");
+        }
+    }
 }

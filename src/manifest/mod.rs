@@ -14,6 +14,7 @@ pub mod disk;
 pub mod document;
 pub mod edit;
 mod environment;
+mod field;
 mod files;
 mod json_schema;
 mod product;
@@ -26,6 +27,7 @@ pub mod yaml;
 
 pub use disk::Disk;
 pub use environment::Overrides;
+pub use field::field;
 pub use files::Files;
 pub use json_schema::{API_VERSION, json_schema};
 pub use read::read;

@@ -4,6 +4,7 @@
 //! that users wrote is shown without its control characters, so that no file can steer a terminal.
 
 mod diagnostics;
+pub mod explain;
 mod json;
 mod markdown;
 mod paint;
@@ -11,6 +12,7 @@ mod text;
 mod trial;
 
 pub use diagnostics::diagnostics;
+pub use explain::{explain_json, explain_mermaid, explain_text};
 pub use json::{diagnostics_json, plan_json};
 pub use markdown::{MARKER, plan_markdown};
 pub use text::{plan_text, summary};

@@ -43,6 +43,7 @@ pub use geo::{geo_distance, haversine_km};
 pub use query::{ColumnUse, Query};
 pub use relations::{Relation, Relations};
 pub use result::Target;
+pub(crate) use show::sql as expression_sql;
 
 use std::collections::HashSet;
 

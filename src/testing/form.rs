@@ -283,9 +283,11 @@ impl Form<'_> {
         for (name, value) in &columns {
             self.known(relation, &format!("{below}/value/{}", escaped(name)), name, value);
         }
-        self.key(relation, below, record, &mut columns);
+        let fits = self.key(relation, below, record, &mut columns);
         if delete {
-            if let Some(lacking) = relation.key.iter().find(|name| columns.get(*name).is_none_or(Value::is_null)) {
+            if let Some(lacking) = relation.key.iter().find(|name| columns.get(*name).is_none_or(Value::is_null))
+                && fits
+            {
                 let message = format!("the delete does not say which row: its key is {}", relation.key.join(", "));
                 let help = if relation.key.len() == 1 {
                     format!("add `key:` with the value of {lacking}")
@@ -344,14 +346,15 @@ impl Form<'_> {
         }
     }
 
-    /// Puts the columns of a key that was said among the others.
-    fn key(&mut self, relation: &Relation<'_>, below: &str, record: &TestRecord, columns: &mut Row) {
-        let Some(key) = &record.key else { return };
+    /// Puts the columns of a key that was said among the others; whether it fits.
+    fn key(&mut self, relation: &Relation<'_>, below: &str, record: &TestRecord, columns: &mut Row) -> bool {
+        let Some(key) = &record.key else { return true };
+        let before = self.diagnostics.len();
         let below = format!("{below}/key");
         let said: Vec<(&String, &Value)> = match (relation.key.as_slice(), key) {
             ([], _) => {
                 self.complain(codes::KEY, &below, format!("{} has no key", quoted(relation.name)), "leave it out");
-                return;
+                return false;
             }
             ([only], Value::Object(members)) if members.len() == 1 && members.contains_key(only) => members.iter().collect(),
             ([only], value) => vec![(only, value)],
@@ -362,8 +365,14 @@ impl Form<'_> {
             }
             (several, _) => {
                 let message = format!("the key of {} is a map of {}", quoted(relation.name), several.join(", "));
-                self.complain(codes::KEY, &below, message, "or leave it out: it is taken from the value");
-                return;
+                let names = several.iter().map(|name| format!("{name}: ..")).collect::<Vec<_>>().join(", ");
+                self.complain(
+                    codes::KEY,
+                    &below,
+                    message,
+                    format!("write `key: {{{names}}}`, or leave it out where a value has them"),
+                );
+                return false;
             }
         };
         for (name, value) in said {
@@ -376,6 +385,7 @@ impl Form<'_> {
                 }
             }
         }
+        self.diagnostics.len() == before
     }
 
     /// What the decoder says of a record.

@@ -74,6 +74,7 @@ pub fn prepare<'a>(mesh: &'a Mesh, bound: &'a Bound, product: &'a Product) -> (O
                 suite.tests.push(script.filter(|_| wrong.is_empty()));
                 diagnostics.append(&mut wrong);
             }
+            diagnostics.sort_by(|a, b| a.place.cmp(&b.place));
             (Some(suite), diagnostics)
         }
         Err(error) => {
@@ -81,6 +82,34 @@ pub fn prepare<'a>(mesh: &'a Mesh, bound: &'a Bound, product: &'a Product) -> (O
             (None, vec![Diagnostic::error(codes::NOT_RUN, product.place("/spec/tests"), message)])
         }
     }
+}
+
+/// All that is wrong with the form of the products' tests.
+pub fn check(mesh: &Mesh, bound: &Bound) -> Diagnostics {
+    mesh.products.values().flat_map(|product| prepare(mesh, bound, product).1).collect()
+}
+
+/// Runs all tests: what fails, by product. What is wrong with their form fails too, and is returned beside.
+pub fn failing(mesh: &Mesh, bound: &Bound) -> (BTreeMap<String, Vec<Diagnostic>>, Diagnostics) {
+    let (mut failing, mut all_wrong) = (BTreeMap::new(), Vec::new());
+    for product in mesh.products.values() {
+        let (suite, wrong) = prepare(mesh, bound, product);
+        let mut of = wrong.clone();
+        if let Some(mut suite) = suite {
+            for (index, test) in product.tests.iter().enumerate() {
+                let outcome = suite.run(index).unwrap_or_default();
+                let first = outcome.mismatches.into_iter().next().map(|mismatch| mismatch.diagnostic);
+                of.extend(
+                    first.map(|first| Diagnostic { message: format!("`{}` fails: {}", test.name, first.message), ..first }),
+                );
+            }
+        }
+        if !of.is_empty() {
+            failing.insert(product.name.clone(), of);
+        }
+        all_wrong.extend(wrong);
+    }
+    (failing, all_wrong)
 }
 
 impl Suite<'_> {

@@ -36,6 +36,9 @@ pub(super) struct Complaint {
     pub(super) reason: String,
 }
 
+/// The bytes of a record's key and value.
+type Framed = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Reads records of one row type.
 pub(super) struct RowReader {
     layout: Layout,
@@ -67,7 +70,7 @@ impl RowReader {
 
     /// All records as one batch, or all that is wrong with them.
     pub(super) fn read(&mut self, records: &[Asked]) -> Result<Batch, Vec<Complaint>> {
-        let framed: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = records.iter().map(|record| self.framed(record)).collect();
+        let framed: Vec<Framed> = records.iter().map(|record| self.framed(record)).collect();
         let decoded = self.decoder.decode(
             &framed
                 .iter()
@@ -91,7 +94,7 @@ impl RowReader {
         Err(complaints.collect())
     }
 
-    fn framed(&self, record: &Asked) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    fn framed(&self, record: &Asked) -> Framed {
         if !record.delete {
             return (None, Some(framed(&Value::Object(record.columns.clone()))));
         }
