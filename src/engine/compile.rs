@@ -165,11 +165,11 @@ impl Graph {
             Node::Retract { .. } => self.retract(node, above),
             Node::Union { .. } => self.union(node, above),
             Node::Distinct { .. } => self.distinct(node, above),
-            Node::Rekey { .. } => Err(not_yet("another key")),
+            Node::Rekey { .. } => self.rekey(node, above),
             Node::Window { .. } => self.window(node, above),
             Node::Aggregate { window: Some(window), .. } => self.window_aggregate(node, *window, above),
-            Node::Unnest { .. } => Err(not_yet("UNNEST")),
-            Node::TopN { .. } => Err(not_yet("the first rows of a partition")),
+            Node::Unnest { .. } => self.unnest(node, above),
+            Node::TopN { .. } => self.top_n(node, above),
         }
     }
 
@@ -190,12 +190,11 @@ impl Graph {
         };
         require_append(stream, "the stream of a join with a table")?;
         windows::require_timely(stream)?;
-        if has_aggregate(table) {
-            return Err(CompileError(
-                "a stream can't be joined with an aggregate in the same query, since its older results are not kept; \
-                 make the aggregate a product of its own"
-                    .into(),
-            ));
+        if let Some(what) = without_versions(table) {
+            return Err(CompileError(format!(
+                "a stream can't be joined with {what} in the same query, since its older results are not kept; \
+                 make {what} a product of its own"
+            )));
         }
         require_whole_key(table, on.iter().map(|on| &on.right), "the table")?;
         let (left, right) = wanted_of_join((stream, table), above, on, residual.as_ref(), schema)?;
@@ -355,6 +354,12 @@ fn keeps_rows(node: &Node) -> bool {
     }
 }
 
-fn has_aggregate(node: &Node) -> bool {
-    matches!(node, Node::Aggregate { .. }) || node.inputs().into_iter().any(has_aggregate)
+/// What comes back from the changelog as it is now, without the versions before.
+fn without_versions(node: &Node) -> Option<&'static str> {
+    match node {
+        Node::Aggregate { .. } => Some("an aggregate"),
+        Node::Rekey { .. } => Some("a re-keyed table"),
+        Node::TopN { .. } => Some("the first rows of partitions"),
+        _ => node.inputs().into_iter().find_map(without_versions),
+    }
 }

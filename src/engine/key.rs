@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use foldhash::fast::FixedState;
@@ -48,9 +49,22 @@ impl KeyEncoder {
         Ok(KeyEncoder { expressions, form })
     }
 
+    /// Keys that sort as the rows do by these expressions, each with how it is sorted.
+    pub(crate) fn for_order(order: Vec<(Expression, SortOptions)>) -> Result<Self, CompileError> {
+        let sorted = |(e, options): &(Expression, SortOptions)| SortField::new_with_options(e.data_type().clone(), *options);
+        let converter = RowConverter::new(order.iter().map(sorted).collect());
+        let converter = converter.map_err(|error| CompileError(format!("rows can't be sorted by these columns: {error}")))?;
+        Ok(KeyEncoder { expressions: order.into_iter().map(|(e, _)| e).collect(), form: Form::Rows(converter) })
+    }
+
     /// The expressions that make up the key, as SQL.
     pub(crate) fn text(&self) -> String {
-        self.expressions.iter().map(Expression::text).collect::<Vec<_>>().join(", ")
+        self.texts().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Each of them.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.expressions.iter().map(Expression::text)
     }
 
     /// The keys of some rows.

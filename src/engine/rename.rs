@@ -43,7 +43,7 @@ impl Rename {
         };
         let there = match changes {
             Changes::Retract if wanted.get(width).copied().unwrap_or(false) => {
-                let form = WholeRow::new(input, wanted.get(..width).unwrap_or_default())?;
+                let form = WholeRow::new(input, &vec![true; width])?;
                 Some(There { form, times: KeyMap::default(), bytes: 0 })
             }
             _ => None,

@@ -1,6 +1,8 @@
 //! Whole rows as bytes: the form in which operators that take rows back keep, compare and send them.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::nullif;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::DFSchema;
@@ -27,9 +29,15 @@ pub(crate) struct WholeRow {
 impl WholeRow {
     /// Rows of `schema`; `wanted` says of each column whether anybody reads it.
     pub(crate) fn new(schema: &DFSchema, wanted: &[bool]) -> Result<Self, CompileError> {
+        let wanted = wanted.get(..schema.fields().len()).unwrap_or(wanted);
         let columns: Vec<usize> = wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column).collect();
         let expressions = columns.iter().map(|at| Expression::column(*at, schema)).collect::<Result<_, _>>()?;
         Ok(WholeRow { encoder: KeyEncoder::for_rows(expressions)?, columns, schema: nullable(schema) })
+    }
+
+    /// The same rows, which are sent with the columns of `schema`: those that they have not are added by who sends them.
+    pub(crate) fn sent_as(self, schema: &DFSchema) -> Self {
+        WholeRow { schema: nullable(schema), ..self }
     }
 
     /// The rows' columns.
@@ -69,6 +77,8 @@ pub(crate) struct Sending {
     times: Vec<i64>,
     deletes: Vec<bool>,
     origins: Vec<u64>,
+    /// The values of a last column that the kept rows do not have; none at all if they have it.
+    numbers: Vec<i64>,
 }
 
 /// What caused a row: its event time is the result's, and so is its record.
@@ -98,6 +108,12 @@ impl Sending {
 
     pub(crate) fn delete(&mut self, row: &[u8], cause: Cause) {
         self.push(row, cause, true);
+    }
+
+    /// The same with a number behind the row's columns.
+    pub(crate) fn numbered(&mut self, row: &[u8], number: i64, cause: Cause, delete: bool) {
+        self.push(row, cause, delete);
+        self.numbers.push(number);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -130,6 +146,10 @@ impl Sending {
             return Ok(None);
         }
         let mut columns = form.decode(self.rows())?;
+        if !self.numbers.is_empty() {
+            columns.pop();
+            columns.push(Arc::new(Int64Array::from(self.numbers)));
+        }
         let deletes = self.deletes.contains(&true).then(|| BooleanArray::from(self.deletes));
         if let (Changes::Upsert(key), Some(deletes)) = (changes, &deletes) {
             for (_, column) in columns.iter_mut().enumerate().filter(|(at, _)| !key.contains(at)) {

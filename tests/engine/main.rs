@@ -799,7 +799,7 @@ fn what_has_no_dataflow_is_refused() {
         as_of: AsOf::EventTime,
         schema,
     };
-    insta::assert_snapshot!(refused(&query(inputs, join)), @"a stream can't be joined with an aggregate in the same query, since its older results are not kept; make the aggregate a product of its own");
+    insta::assert_snapshot!(refused(&query(inputs, join)), @"a stream can't be joined with an aggregate in the same query, since its older results are not kept; make an aggregate a product of its own");
 }
 
 #[test]

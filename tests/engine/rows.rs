@@ -5,13 +5,14 @@
 //! history is cut.
 
 use super::*;
+use mesh::sql::query::Order;
 
 /// What happens on an edge. Of a delete on an upsert edge only the key counts.
 type History = Vec<Record>;
 
 // --------------------------------------------------------------------------------------------------------------- plans
 
-/// A plan whose rows are taken back whole, or only added. All have the columns k, n and t, and `rowtime` behind them
+/// A plan whose rows are taken back whole, or only added: then it has neither `Top` nor `Rekey`. All have the columns k, n and t, and `rowtime` behind them
 /// where they are an input's or a sub-query's.
 #[derive(Debug, Clone)]
 enum Plan {
@@ -27,20 +28,48 @@ enum Plan {
     Renamed(Box<Plan>),
     Union(Vec<Plan>),
     Distinct(Box<Plan>),
+    Top(Top, Box<Plan>),
+    /// By n. Only of tables.
+    Rekey(Box<Plan>),
 }
 
-fn plan(depth: u32) -> BoxedStrategy<Plan> {
+/// The first rows of each k, or of each t.
+#[derive(Debug, Clone, Copy)]
+struct Top {
+    by_t: bool,
+    descending: bool,
+    nulls_first: bool,
+    limit: usize,
+    /// With the row's number instead of t.
+    numbered: bool,
+}
+
+fn top() -> impl Strategy<Value = Top> {
+    (any::<bool>(), any::<bool>(), any::<bool>(), 1usize..4, any::<bool>())
+        .prop_map(|(by_t, descending, nulls_first, limit, numbered)| Top { by_t, descending, nulls_first, limit, numbered })
+}
+
+fn plan(depth: u32, shape: Shape) -> BoxedStrategy<Plan> {
     let leaf = Just(Plan::Scan);
-    leaf.prop_recursive(depth, 12, 3, |inner| {
+    leaf.prop_recursive(depth, 12, 3, move |inner| {
         let one = inner.clone().prop_map(Box::new);
-        prop_oneof![
+        let any = prop_oneof![
             (0i64..4, one.clone()).prop_map(|(at, plan)| Plan::Filter(at, plan)),
             one.clone().prop_map(Plan::Divide),
             one.clone().prop_map(Plan::Timed),
             one.clone().prop_map(Plan::Renamed),
-            one.prop_map(Plan::Distinct),
+            one.clone().prop_map(Plan::Distinct),
             prop::collection::vec(inner, 2..4).prop_map(Plan::Union),
-        ]
+        ];
+        match shape {
+            Shape::Stream => any.boxed(),
+            Shape::Table => prop_oneof![
+                2 => any,
+                1 => one.clone().prop_map(Plan::Rekey),
+                1 => (top(), one).prop_map(|(top, plan)| Plan::Top(top, plan)),
+            ]
+            .boxed(),
+        }
     })
     .boxed()
 }
@@ -94,8 +123,36 @@ impl Builder {
                 let node = distinct(self.node(plan));
                 if self.shape == Shape::Table { Node::Retract { input: Box::new(node) } } else { node }
             }
+            Plan::Top(top, plan) => {
+                let node = top_n(self.node(plan), *top);
+                let node = if node.changes() == Changes::Retract { node } else { Node::Retract { input: Box::new(node) } };
+                match top.numbered {
+                    true => columns(node, |[k, n, _, number]| [k, n, datafusion_expr::cast(number, DataType::Utf8)]),
+                    false => node,
+                }
+            }
+            Plan::Rekey(plan) => {
+                let node = Node::Rekey { input: Box::new(self.node(plan)), key: vec![1] };
+                Node::Retract { input: Box::new(node) }
+            }
         }
     }
+}
+
+/// The first rows of a node with the columns k, n and t.
+fn top_n(node: Node, top: Top) -> Node {
+    let by = if top.by_t { 2 } else { 0 };
+    let order = vec![Order { expr: named(&node, 1), descending: top.descending, nulls_first: top.nulls_first }];
+    let number = top.numbered.then(|| (None, Arc::new(Field::new("row_number", DataType::Int64, false))));
+    let fields = node.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).chain(number);
+    let schema = Arc::new(DFSchema::new_with_metadata(fields.collect(), Default::default()).unwrap());
+    let changes = match (top.limit, top.numbered) {
+        (1, _) => Changes::Upsert(vec![by]),
+        (_, true) => Changes::Upsert(vec![by, 3]),
+        _ => Changes::Retract,
+    };
+    let (partition, limit) = (vec![named(&node, by)], top.limit as u64);
+    Node::TopN { input: Box::new(node), partition, order, limit, numbered: top.numbered, schema, changes }
 }
 
 /// The column at a position.
@@ -141,14 +198,14 @@ fn there(history: &[Record]) -> Vec<&Record> {
     rows
 }
 
-/// Each change of a table, which is known by some columns, as changes of whole rows. `timed`: a row that comes again with
-/// another event time is another row.
-fn slow_retract(history: &History, key: &[usize], timed: bool) -> History {
+/// Each change of a table, which is known by the columns at `key`, as changes of whole rows. `timed`: a row that comes
+/// again with another event time is another row. Of a row only the columns at `read` count.
+fn slow_retract(history: &History, key: &[usize], read: &[usize], timed: bool) -> History {
     let mut out = Vec::new();
     for (i, record) in history.iter().enumerate() {
-        let same_key = |other: &&Record| key.iter().all(|at| other.row[*at] == record.row[*at]);
-        let before = history[..i].iter().rfind(same_key).filter(|before| !before.delete);
-        let again = |before: &Record| before.row == record.row && (!timed || before.time == record.time);
+        let same = |other: &Record, columns: &[usize]| columns.iter().all(|at| other.row[*at] == record.row[*at]);
+        let before = history[..i].iter().rfind(|other| same(other, key)).filter(|before| !before.delete);
+        let again = |before: &Record| same(before, read) && (!timed || before.time == record.time);
         if !record.delete && before.is_some_and(again) {
             continue;
         }
@@ -166,6 +223,78 @@ fn slow_distinct(history: &History) -> History {
         .enumerate()
         .filter(|(i, record)| is_there(&history[..*i], &record.row) != is_there(&history[..=*i], &record.row));
     changes.map(|(_, record)| record.clone()).collect()
+}
+
+/// Whether one value comes before, with or after another.
+fn compared(a: &Value, b: &Value, top: Top) -> std::cmp::Ordering {
+    match (a.integer(), b.integer()) {
+        (Some(a), Some(b)) if top.descending => b.cmp(&a),
+        (Some(a), Some(b)) => a.cmp(&b),
+        (a, b) if top.nulls_first => a.is_some().cmp(&b.is_some()),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+/// The rows of a partition that are the first after a history.
+fn first_rows<'a>(history: &'a [Record], like: &Record, top: Top) -> Vec<&'a Record> {
+    let by = if top.by_t { 2 } else { 0 };
+    let mut rows = there(history);
+    rows.retain(|record| record.row[by] == like.row[by]);
+    // A stable sort: of equal ones the first to come stays first.
+    rows.sort_by(|a, b| compared(&a.row[1], &b.row[1], top));
+    rows.truncate(top.limit);
+    rows
+}
+
+fn is_same(a: &Record, b: &Record, timed: bool) -> bool {
+    if timed { std::ptr::eq(a, b) } else { a.row == b.row }
+}
+
+/// The first rows, with a number behind where they are numbered. One row of a partition, and one under a number,
+/// replaces the one before; others are inserts and deletes of whole rows.
+fn slow_top(history: &History, top: Top, timed: bool) -> History {
+    let mut out = Vec::new();
+    for (i, record) in history.iter().enumerate() {
+        let (before, after) = (first_rows(&history[..i], record, top), first_rows(&history[..=i], record, top));
+        let change = |other: &Record, number: usize, delete| {
+            let number = top.numbered.then_some(Value::Integer(number as i64 + 1));
+            Record { time: record.time, row: other.row.iter().cloned().chain(number).collect(), delete }
+        };
+        if top.numbered || top.limit == 1 {
+            for number in 0..before.len().max(after.len()) {
+                match (before.get(number), after.get(number)) {
+                    (Some(old), Some(new)) if std::ptr::eq(*old, *new) || is_same(old, new, timed) => {}
+                    (_, Some(new)) => out.push(change(new, number, false)),
+                    (Some(old), None) => out.push(change(old, number, true)),
+                    (None, None) => unreachable!(),
+                }
+            }
+            continue;
+        }
+        let gone = before.iter().find(|row| !after.iter().any(|other| std::ptr::eq(*other, **row)));
+        let came = after.iter().find(|row| !before.iter().any(|other| std::ptr::eq(*other, **row)));
+        if gone.zip(came).is_some_and(|(gone, came)| is_same(gone, came, timed)) {
+            continue;
+        }
+        out.extend(gone.map(|row| change(row, 0, true)));
+        out.extend(came.map(|row| change(row, 0, false)));
+    }
+    out
+}
+
+/// Of the rows with the same value at `key` the last to come.
+fn slow_rekey(history: &History, key: usize, timed: bool) -> History {
+    let mut out = Vec::new();
+    for (i, record) in history.iter().enumerate() {
+        let last = |history| there(history).into_iter().rfind(|other: &&Record| other.row[key] == record.row[key]);
+        match (last(&history[..i]), last(&history[..=i])) {
+            (Some(old), Some(new)) if std::ptr::eq(old, new) || is_same(old, new, timed) => {}
+            (_, Some(new)) => out.push(Record { time: record.time, ..new.clone() }),
+            (Some(old), None) => out.push(Record { time: record.time, delete: true, ..old.clone() }),
+            (None, None) => {}
+        }
+    }
+    out
 }
 
 /// The rows with their event time as text for t; a row goes with the time that it came with.
@@ -199,7 +328,7 @@ fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, sca
             *scans += 1;
             let of_input = arrivals.iter().enumerate().filter(|(_, ((at, _), _))| *at == *scans - 1);
             let history = of_input.map(|(cause, ((_, record), _))| (cause, record.clone())).collect();
-            if shape == Shape::Table { each(history, &|history| slow_retract(history, &[0], timed)) } else { history }
+            if shape == Shape::Table { each(history, &|history| slow_retract(history, &[0], &[0, 1, 2], timed)) } else { history }
         }
         Plan::Filter(at, plan) => {
             let mut history = slow(plan, arrivals, shape, timed, scans);
@@ -219,7 +348,35 @@ fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, sca
         }
         Plan::Distinct(plan) => {
             let history = each(slow(plan, arrivals, shape, timed, scans), &slow_distinct);
-            if shape == Shape::Table { each(history, &|history| slow_retract(history, &[0, 1, 2], timed)) } else { history }
+            if shape == Shape::Table {
+                each(history, &|history| slow_retract(history, &[0, 1, 2], &[0, 1, 2], timed))
+            } else {
+                history
+            }
+        }
+        Plan::Top(top, plan) => {
+            let history = each(slow(plan, arrivals, shape, timed, scans), &|history| slow_top(history, *top, timed));
+            let by = if top.by_t { 2 } else { 0 };
+            let history = match (top.numbered, top.limit) {
+                (true, 1) => each(history, &|history| slow_retract(history, &[by], &[0, 1, 3, by], timed)),
+                (true, _) => each(history, &|history| slow_retract(history, &[by, 3], &[0, 1, 3, by], timed)),
+                (false, 1) => each(history, &|history| slow_retract(history, &[by], &[0, 1, 2], timed)),
+                (false, _) => return history,
+            };
+            let numbers = |record: Record| match record.row[3].integer() {
+                Some(number) => {
+                    Record { row: vec![record.row[0].clone(), record.row[1].clone(), Value::Text(number.to_string())], ..record }
+                }
+                None => record,
+            };
+            match top.numbered {
+                true => history.into_iter().map(|(cause, record)| (cause, numbers(record))).collect(),
+                false => history,
+            }
+        }
+        Plan::Rekey(plan) => {
+            let history = each(slow(plan, arrivals, shape, timed, scans), &|history| slow_rekey(history, 1, timed));
+            each(history, &|history| slow_retract(history, &[1], &[0, 1, 2], timed))
         }
     }
 }
@@ -262,7 +419,7 @@ proptest! {
 
     #[test]
     fn plans_over_tables_are_their_twins(
-        plan in plan(4), histories in histories(12, 14), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0,
+        plan in plan(4, Shape::Table), histories in histories(12, 14), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0,
     ) {
         let (query, arrivals, wanted) = with_twin(&plan, Shape::Table, &histories);
         prop_assert_eq!(run_all(&query, &cut(&arrivals, &cuts)), wanted);
@@ -271,7 +428,7 @@ proptest! {
 
     #[test]
     fn plans_over_streams_are_their_twins(
-        plan in plan(4), histories in histories(12, 14), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0,
+        plan in plan(4, Shape::Stream), histories in histories(12, 14), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0,
     ) {
         let (query, arrivals, wanted) = with_twin(&plan, Shape::Stream, &histories);
         prop_assert_eq!(run_all(&query, &cut(&arrivals, &cuts)), wanted);
