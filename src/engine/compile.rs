@@ -273,10 +273,6 @@ impl Graph {
     }
 }
 
-fn not_yet(what: &str) -> CompileError {
-    CompileError(format!("{what} is not carried out yet"))
-}
-
 fn not_a(what: &str) -> CompileError {
     CompileError(format!("the node is not a {what}"))
 }

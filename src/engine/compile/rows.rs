@@ -120,6 +120,7 @@ impl Graph {
         let below = Above { origins: *changes == Changes::Append, ..above.ordered(Rebuild::Nothing, read.clone()) };
         let feed = self.node(input, &below)?;
         if *changes == Changes::Append {
+            super::windows::require_timely(input)?;
             let keeps_sent = above.rebuild != Rebuild::Nothing;
             let first = FirstRow::compile(partition, *numbered, (input.schema(), schema), &read, keeps_sent)?;
             return Ok(self.place(first, vec![feed], lag_ms(input)));
