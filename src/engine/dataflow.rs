@@ -49,6 +49,9 @@ pub struct Dataflow {
     restored: bool,
     /// The watermark of the last replay, until its end is made known to the operators.
     replayed: Option<i64>,
+    /// The greatest event time that was replayed, and how far rows of any input may be out of order.
+    replayed_to: i64,
+    disorder_ms: i64,
     /// Rows that counted as late in replays: they counted before.
     replayed_late: u64,
 }
@@ -91,6 +94,8 @@ impl Dataflow {
             quiet: false,
             restored: false,
             replayed: None,
+            replayed_to: i64::MIN,
+            disorder_ms: query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0),
             replayed_late: 0,
         })
     }
@@ -158,8 +163,11 @@ impl Dataflow {
     }
 
     fn replay_quietly(&mut self, batches: Vec<(usize, Batch)>, watermark: i64) -> Result<(), RowError> {
+        let times = batches.iter().flat_map(|(_, batch)| batch.times.iter());
+        self.replayed_to = times.fold(self.replayed_to, |high, time| high.max(*time));
         self.arrive(batches)?;
-        let horizon = watermark.saturating_sub(self.longest_window());
+        // No operator may know more of the time than it did when it took these rows the first time.
+        let horizon = watermark.min(self.replayed_to.saturating_sub(self.disorder_ms)).saturating_sub(self.longest_window());
         for slot in 0..self.graph.slots.len() {
             let held_back = self.ask(slot, |operator| {
                 let batches = operator.flush();
