@@ -14,9 +14,12 @@ use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, Operator, Volatility};
 use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NegativeExpr};
-use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr, create_physical_expr};
 
 use super::error::{CompileError, Failure};
+use super::limited::Limited;
+use super::logical::Logical;
+use crate::sql::show;
 
 /// An expression over the rows of one schema.
 #[derive(Debug, Clone)]
@@ -151,15 +154,7 @@ pub(crate) fn nullable_fields(schema: &Schema) -> SchemaRef {
 
 /// An expression as users wrote it, nearly.
 pub(crate) fn text_of(expr: &Expr) -> String {
-    let Expr::BinaryExpr(binary) = expr else { return expr.human_display().to_string() };
-    let operand = |operand: &Expr, tighter: bool| match operand {
-        // DataFusion's own words leave parentheses out.
-        Expr::BinaryExpr(inner) if inner.op.precedence() < binary.op.precedence() + u8::from(tighter) => {
-            format!("({})", text_of(operand))
-        }
-        _ => text_of(operand),
-    };
-    format!("{} {} {}", operand(&binary.left, false), binary.op, operand(&binary.right, true))
+    show::sql(expr)
 }
 
 /// At most 200 characters of a text.
@@ -198,21 +193,42 @@ fn refuse_unrepeatable(expr: &Expr) -> Result<(), CompileError> {
     }
 }
 
-/// The node in its form that fails on overflow.
+/// The node in its form that fails on overflow, and computes nothing that is not asked for.
 fn checked(node: Arc<dyn PhysicalExpr>, rows: &Schema) -> Transformed<Arc<dyn PhysicalExpr>> {
     if let Some(binary) = node.downcast_ref::<BinaryExpr>() {
-        if matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) {
-            return Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)));
-        }
-    } else if let Some(negative) = node.downcast_ref::<NegativeExpr>() {
+        return match binary.op() {
+            Operator::And => Transformed::yes(Arc::new(Logical::and(binary.left().clone(), binary.right().clone()))),
+            Operator::Or => Transformed::yes(Arc::new(Logical::or(binary.left().clone(), binary.right().clone()))),
+            Operator::StringConcat => Transformed::yes(Arc::new(Limited::new(node))),
+            op if op.is_numerical_operators() => {
+                let checks = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
+                let strict = Arc::new(binary.clone().with_fail_on_overflow(checks));
+                match strict.data_type(rows) {
+                    Ok(DataType::Decimal128(..) | DataType::Decimal256(..)) => Transformed::yes(Arc::new(Limited::new(strict))),
+                    _ => Transformed::yes(strict),
+                }
+            }
+            _ => Transformed::no(node),
+        };
+    }
+    if let Some(negative) = node.downcast_ref::<NegativeExpr>() {
         let integer = negative.data_type(rows).ok().filter(DataType::is_signed_integer);
         if let Some(zero) = integer.and_then(|t| ScalarValue::new_zero(&t).ok()) {
             let difference = BinaryExpr::new(Arc::new(Literal::new(zero)), Operator::Minus, negative.arg().clone());
             return Transformed::yes(Arc::new(difference.with_fail_on_overflow(true)));
         }
     }
+    if let Some(call) = node.downcast_ref::<ScalarFunctionExpr>()
+        && LENGTHENS.contains(&call.name())
+    {
+        return Transformed::yes(Arc::new(Limited::new(node)));
+    }
     Transformed::no(node)
 }
+
+/// Functions whose value is as long as their arguments together.
+const LENGTHENS: &[&str] =
+    &["concat", "concat_ws", "array_concat", "make_array", "array_append", "array_prepend", "round", "power"];
 
 #[cfg(test)]
 mod tests {

@@ -33,6 +33,8 @@ mod groups;
 mod interval_join;
 mod key;
 mod late;
+mod limited;
+mod logical;
 mod lookup_join;
 mod multiset;
 mod pairs;

@@ -8,7 +8,6 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
-use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
     AggregateUDF, BinaryExpr, Expr, ExprSchemable, HigherOrderUDF, Operator, ScalarUDF, TableSource, WindowUDF,
 };
@@ -17,11 +16,14 @@ use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{Expr as Ast, Value, Visit, Visitor};
 
 use super::aggregate;
+use super::check::{Refusal, check_types};
 use super::codes;
+use super::desugar::desugar;
 use super::forms::{self, Aggregates};
 use super::functions;
 use super::names::Scope;
-use super::types::{Family, Types, comparable, family};
+use super::rewrite;
+use super::types::Types;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::type_name;
 
@@ -105,6 +107,9 @@ impl Scope<'_> {
 /// What is wrong with an expression whose parts are right, given the parts' types.
 fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -> Diagnostic {
     let mismatch = |message: String| Diagnostic::error(codes::TYPE_MISMATCH, place.clone(), message);
+    if let Some(refusal) = refusal(error) {
+        return mismatch(refusal.message.clone()).help(refusal.help.clone());
+    }
     let listed = types.join(", ");
     match (ast, types) {
         (Ast::BinaryOp { left, right, .. }, [left_type, right_type])
@@ -163,10 +168,20 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
         (Ast::Interval(_), _) => {
             mismatch("this is not an interval".into()).help("write INTERVAL '10' MINUTE, or INTERVAL '1 hour 30 minutes'")
         }
+        (Ast::Array(_) | Ast::Map(_), types) => mismatch(format!("the elements do not fit: {}", types.join(", ")))
+            .help("CAST them to one type; a STRUCT(x AS a, y AS b) holds values of several"),
         (Ast::CompoundFieldAccess { .. }, [root, ..]) => {
             mismatch(format!("{root} has no such element")).help("write map['key'], array[1] or struct['field']")
         }
         _ => mismatch(cleaned(error)),
+    }
+}
+
+/// The refusal that an error is, if it is one of ours.
+fn refusal(error: &DataFusionError) -> Option<&Refusal> {
+    match error.find_root() {
+        DataFusionError::External(error) => error.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -229,12 +244,13 @@ fn children(ast: &Ast) -> Vec<Ast> {
 pub(crate) fn plan(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
     let options = ParserOptions::new().with_map_string_types_to_utf8view(false);
     let planner = SqlToRel::new_with_options(&*WORDS, options);
-    let expr = planner.sql_to_expr(ast.clone(), schema, &mut PlannerContext::new())?;
-    let expr = expr.unalias_nested().data;
-    let expr = expr.transform_up(|e| rounded_integer(e, schema))?.data;
+    let mut ast = ast.clone();
+    desugar(&mut ast);
+    let expr = planner.sql_to_expr(ast, schema, &mut PlannerContext::new())?;
+    let expr = rewrite::before_coercion(expr.unalias_nested().data, schema)?;
     check_types(&expr, schema)?;
     let expr = expr.rewrite(&mut TypeCoercionRewriter::new(schema))?.data;
-    let expr = expr.transform_up(|e| folded_cast(e, schema))?.data.transform_up(computable)?.data;
+    let expr = rewrite::after_coercion(expr, schema)?;
     expr.get_type(schema)?;
     Ok(expr.transform_down(|e| Ok(balanced(e)))?.data)
 }
@@ -287,130 +303,6 @@ fn tree(mut operands: Vec<Expr>, op: Operator) -> Option<Expr> {
 /// All conditions in one.
 pub(crate) fn conjunction(conditions: Vec<Expr>) -> Option<Expr> {
     tree(conditions, Operator::And)
-}
-
-/// An integer is its own floor and ceiling; DataFusion would make a DOUBLE of it.
-fn rounded_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    match expr {
-        Expr::ScalarFunction(mut call) if matches!(call.name(), "floor" | "ceil") && call.args.len() == 1 => {
-            match call.args.pop() {
-                Some(argument) if argument.get_type(schema)?.is_integer() => Ok(Transformed::yes(argument)),
-                argument => {
-                    call.args.extend(argument);
-                    Ok(Transformed::no(Expr::ScalarFunction(call)))
-                }
-            }
-        }
-        other => Ok(Transformed::no(other)),
-    }
-}
-
-/// Functions that DataFusion computes only as the CASE that they stand for.
-fn computable(expr: Expr) -> Result<Transformed<Expr>> {
-    match expr {
-        Expr::ScalarFunction(call) if matches!(call.name(), "coalesce" | "nvl" | "nvl2") => {
-            let func = call.func;
-            match func.simplify(call.args, &SimplifyContext::default())? {
-                ExprSimplifyResult::Simplified(simpler) => Ok(Transformed::yes(simpler)),
-                ExprSimplifyResult::Original(args) => Ok(Transformed::no(func.call(args))),
-            }
-        }
-        other => Ok(Transformed::no(other)),
-    }
-}
-
-/// A literal in the type that it is cast to. Errors: a cast that can't be, of the literal or of any value.
-fn folded_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::Cast(cast) = &expr else { return Ok(Transformed::no(expr)) };
-    let to = cast.field.data_type();
-    if let Expr::Literal(value, _) = cast.expr.as_ref() {
-        return Ok(Transformed::yes(Expr::Literal(value.cast_to(to)?, None)));
-    }
-    let from = cast.expr.get_type(schema)?;
-    if from != *to && !arrow::compute::can_cast_types(&from, to) {
-        return plan_err!("{} can't be cast to {}", type_name(&from), type_name(to));
-    }
-    Ok(Transformed::no(expr))
-}
-
-/// Refuses comparisons that DataFusion would make possible by turning text into numbers, or numbers into text.
-fn check_types(expr: &Expr, schema: &DFSchema) -> Result<()> {
-    expr.apply(|e| {
-        match e {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => same_family(left, right, schema)?,
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_numerical_operators() => calculable(left, right, schema)?,
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_logic_operator() => {
-                for side in [left, right] {
-                    if !matches!(family(&side.get_type(schema)?), Family::Boolean | Family::Null) {
-                        return plan_err!("not BOOLEAN");
-                    }
-                }
-            }
-            Expr::Between(between) => {
-                same_family(&between.expr, &between.low, schema)?;
-                same_family(&between.expr, &between.high, schema)?;
-            }
-            Expr::InList(list) => {
-                for item in &list.list {
-                    same_family(&list.expr, item, schema)?;
-                }
-            }
-            Expr::Like(like) | Expr::SimilarTo(like) => {
-                for side in [&like.expr, &like.pattern] {
-                    if !matches!(family(&side.get_type(schema)?), Family::Text | Family::Null) {
-                        return plan_err!("not STRING");
-                    }
-                }
-            }
-            Expr::Case(case) => {
-                if let Some(operand) = &case.expr {
-                    for (when, _) in &case.when_then_expr {
-                        same_family(operand, when, schema)?;
-                    }
-                }
-                let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
-                let families = results.map(|r| Ok(family(&r.get_type(schema)?))).collect::<Result<Vec<_>>>()?;
-                let mut typed = families.iter().filter(|f| **f != Family::Null);
-                let first = typed.next();
-                if typed.any(|f| Some(f) != first) {
-                    return plan_err!("branches differ");
-                }
-            }
-            Expr::ScalarFunction(call) if call.name() == super::geo::NAME => check_unit(call.args.get(4))?,
-            _ => {}
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
-}
-
-fn compares(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
-fn check_unit(unit: Option<&Expr>) -> Result<()> {
-    match unit.and_then(Expr::as_literal).and_then(|literal| literal.try_as_str().flatten()) {
-        Some(unit) if !super::geo::knows_unit(unit) => plan_err!("unknown unit"),
-        _ => Ok(()),
-    }
-}
-
-fn same_family(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
-    let side = |e: &Expr| Ok::<_, DataFusionError>((e.get_type(schema)?, matches!(e, Expr::Literal(..))));
-    let (left, right) = (side(left)?, side(right)?);
-    if comparable((&left.0, left.1), (&right.0, right.1)) { Ok(()) } else { plan_err!("types differ") }
-}
-
-/// Numbers are calculated with numbers, times with intervals and times.
-fn calculable(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
-    let families = (family(&left.get_type(schema)?), family(&right.get_type(schema)?));
-    match families {
-        (Family::Null, _) | (_, Family::Null) | (Family::Number, Family::Number) => Ok(()),
-        (Family::Time | Family::Interval, Family::Time | Family::Interval) => Ok(()),
-        (Family::Interval, Family::Number) | (Family::Number, Family::Interval) => Ok(()),
-        _ => plan_err!("types differ"),
-    }
 }
 
 /// What the planner may call, and how it reads types.

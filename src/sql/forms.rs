@@ -168,6 +168,9 @@ impl Forms<'_> {
                 other => refuse(&format!("the operator {other}")),
             },
             Expr::Value(value) => match &value.value {
+                Value::Number(digits, _) if digits.len() > 38 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                    refuse("a whole number of more than 38 digits").map(|d| d.help("write it as a text"))
+                }
                 Value::Number(..)
                 | Value::SingleQuotedString(_)
                 | Value::Boolean(_)
@@ -197,9 +200,8 @@ impl Forms<'_> {
             Expr::RLike { .. } => refuse("RLIKE").map(|d| d.help("write regexp_like(text, pattern)")),
             Expr::Convert { .. } => refuse("CONVERT").map(|d| d.help("write CAST(x AS type)")),
             Expr::Lambda(_) => refuse("a lambda function"),
-            Expr::Struct { .. } | Expr::Named { .. } | Expr::Dictionary(_) | Expr::Map(_) => {
-                refuse("this constructor").map(|d| d.help("write named_struct('a', x, 'b', y), or map(['k'], [v])"))
-            }
+            Expr::Map(_) | Expr::Struct { .. } | Expr::Named { .. } => None,
+            Expr::Dictionary(_) => refuse("this constructor").map(|d| d.help("write STRUCT(x AS a, y AS b), or MAP {'k': v}")),
             Expr::InUnnest { .. } => refuse("IN UNNEST").map(|d| d.help("write array_has(array, value)")),
             Expr::IsNormalized { .. }
             | Expr::Prefixed { .. }
@@ -259,7 +261,7 @@ impl Forms<'_> {
                 let known = functions::scalar_names().chain(functions::AGGREGATES.iter().copied());
                 let help = match nearest(&name, known) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => "docs/sql.md lists the functions".into(),
+                    None => "docs/functions.md lists the functions".into(),
                 };
                 error(codes::UNKNOWN_FUNCTION, format!("unknown function `{name}`")).map(|d| d.help(help))
             }

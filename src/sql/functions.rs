@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion_expr::ScalarUDF;
 
-use super::geo;
+use super::{bounded, calendar, digest, geo, json, zones};
 
 /// What a function makes of NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,11 +105,11 @@ const STRICT: &[&str] = &[
     "sha512",
     "digest",
     "encode", // hashes
-    "date_bin",
     "date_part",
-    "date_trunc",
     "from_unixtime",
     "make_date",
+    "make_time",
+    "to_time",
     "to_unixtime",
     "to_date",
     "to_timestamp",
@@ -267,8 +267,12 @@ static OFFERED: LazyLock<BTreeMap<String, Offered>> = LazyLock::new(|| {
     for udf in all {
         let Some(nulls) = nulls_of(udf.name()) else { continue };
         for name in udf.aliases().iter().chain(std::iter::once(&udf.name().to_string())) {
-            offered.insert(name.clone(), Offered { udf: udf.clone(), nulls });
+            offered.insert(name.clone(), Offered { udf: bounded::bounded(udf.clone()), nulls });
         }
+    }
+    for own in json::all().into_iter().chain(digest::all()).chain(calendar::all()).chain([zones::own()]) {
+        let nulls = if own.strict { Nulls::Strict } else { Nulls::May };
+        offered.insert(own.name.into(), Offered { udf: Arc::new(own.udf()), nulls });
     }
     offered.insert(geo::NAME.into(), Offered { udf: Arc::new(geo::geo_distance()), nulls: Nulls::Strict });
     offered

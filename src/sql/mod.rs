@@ -13,27 +13,36 @@ pub mod functions;
 pub mod query;
 
 mod aggregate;
+mod bounded;
+mod calendar;
+mod check;
 mod describe;
+mod desugar;
+mod digest;
 mod expr;
 mod forms;
 mod from;
 mod geo;
 mod join;
+mod json;
 mod names;
 mod nulls;
+mod own;
 mod parse;
 mod prune;
 mod refuse;
 mod relations;
 mod result;
+mod rewrite;
 mod select;
-mod show;
+pub(crate) mod show;
 mod subquery;
 mod text;
 mod top_n;
 mod types;
 mod union;
 mod unnest;
+mod zones;
 
 use std::sync::Arc;
 

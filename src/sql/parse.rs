@@ -52,6 +52,14 @@ impl Dialect for MeshDialect {
         ch == '"' || ch == '`'
     }
 
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
     fn supports_filter_during_aggregation(&self) -> bool {
         true
     }

@@ -107,9 +107,14 @@ fn literal(value: &ScalarValue) -> String {
         ScalarValue::IntervalMonthDayNano(Some(i)) => {
             let parts = [(i64::from(i.months), "MONTH"), (i64::from(i.days), "DAY"), (i.nanoseconds / 1_000_000, "MILLISECOND")];
             let parts: Vec<String> = parts.iter().filter(|(n, _)| *n != 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+            let parts = if parts.is_empty() { vec!["0 SECOND".into()] } else { parts };
             format!("INTERVAL '{}'", parts.join(" "))
         }
         null if null.is_null() => "NULL".into(),
+        ScalarValue::TimestampMillisecond(..) | ScalarValue::TimestampMicrosecond(..) => {
+            let text = value.cast_to(&arrow::datatypes::DataType::Utf8).unwrap_or_else(|_| value.clone());
+            format!("{} '{text}'", type_name(&value.data_type()))
+        }
         other => format!("{} '{other}'", type_name(&other.data_type())),
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion_common::{Result, plan_err};
+use datafusion_common::Result;
 use datafusion_expr::planner::TypePlanner;
-use datafusion_sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+use datafusion_sql::sqlparser::ast::{DataType as SqlType, ExactNumberInfo, TimezoneInfo};
+
+use super::check::refused;
 
 /// Types that DataFusion would read otherwise than this program: timestamps default to milliseconds, as in contracts.
 #[derive(Debug)]
@@ -20,20 +22,65 @@ impl TypePlanner for Types {
 fn arrow_type(sql_type: &SqlType) -> Result<Option<DataType>> {
     Ok(Some(match sql_type {
         SqlType::Timestamp(precision, zone) => {
-            let unit = match precision {
-                None | Some(0..=3) => TimeUnit::Millisecond,
-                Some(4..=6) => TimeUnit::Microsecond,
-                Some(_) => return plan_err!("TIMESTAMP has at most 6 digits of seconds"),
-            };
             let zoned = matches!(zone, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone);
-            DataType::Timestamp(unit, zoned.then(|| "UTC".into()))
+            DataType::Timestamp(unit("TIMESTAMP", *precision)?, zoned.then(|| "UTC".into()))
         }
-        SqlType::Bytes(_) | SqlType::Varbinary(_) | SqlType::Binary(_) | SqlType::Blob(_) => DataType::Binary,
-        SqlType::Character(_) | SqlType::CharacterVarying(_) | SqlType::CharVarying(_) => DataType::Utf8,
+        SqlType::Time(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            return refused("a TIME has no zone", "write TIME, or TIMESTAMP WITH TIME ZONE");
+        }
+        SqlType::Time(precision, _) => match unit("TIME", *precision)? {
+            TimeUnit::Millisecond => DataType::Time32(TimeUnit::Millisecond),
+            finer => DataType::Time64(finer),
+        },
+        SqlType::Bytes(None) | SqlType::Varbinary(None) | SqlType::Binary(None) | SqlType::Blob(None) => DataType::Binary,
+        SqlType::Bytes(_) | SqlType::Varbinary(_) | SqlType::Binary(_) | SqlType::Blob(_) => {
+            return refused("BYTES have no declared length", "write BYTES");
+        }
+        SqlType::Character(None)
+        | SqlType::Char(None)
+        | SqlType::CharacterVarying(None)
+        | SqlType::CharVarying(None)
+        | SqlType::Varchar(None) => DataType::Utf8,
+        SqlType::Character(_)
+        | SqlType::Char(_)
+        | SqlType::CharacterVarying(_)
+        | SqlType::CharVarying(_)
+        | SqlType::Varchar(_) => {
+            return refused("a STRING has no declared length", "write STRING, and left(x, 3) to cut one");
+        }
+        SqlType::Decimal(ExactNumberInfo::None)
+        | SqlType::Numeric(ExactNumberInfo::None)
+        | SqlType::Dec(ExactNumberInfo::None) => {
+            return refused("a DECIMAL needs its precision and scale", "write DECIMAL(10, 2): ten digits, two behind the point");
+        }
+        SqlType::Uuid => {
+            return refused("a UUID is a STRING here", "write to_uuid(x): it checks the text, and gives its canonical form");
+        }
+        SqlType::JSON | SqlType::JSONB => {
+            return refused("JSON is a STRING here", "write json_value(x, '$.a'), and is_json(x) to check it");
+        }
+        t if is_unsigned(t) => return refused(format!("{t}: numbers have a sign here"), "write BIGINT"),
         SqlType::Float64 => DataType::Float64,
         SqlType::Int64 => DataType::Int64,
         _ => return Ok(None),
     }))
+}
+
+/// Milliseconds unless microseconds are declared.
+fn unit(name: &str, precision: Option<u64>) -> Result<TimeUnit> {
+    match precision {
+        None | Some(3) => Ok(TimeUnit::Millisecond),
+        Some(6) => Ok(TimeUnit::Microsecond),
+        Some(other) => refused(
+            format!("{name}({other}): a {name} counts milliseconds or microseconds"),
+            format!("write {name}(3), which is {name}, or {name}(6)"),
+        ),
+    }
+}
+
+fn is_unsigned(t: &SqlType) -> bool {
+    let name = t.to_string();
+    name.contains("UNSIGNED") || name.starts_with("UINT") || name.starts_with("UTINYINT")
 }
 
 /// A family of types whose members compare and mix without a cast.
@@ -80,12 +127,23 @@ pub(crate) fn kept(t: &DataType) -> DataType {
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
         DataType::UInt8 | DataType::UInt16 => DataType::Int32,
         DataType::UInt32 | DataType::UInt64 => DataType::Int64,
-        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
-        DataType::Timestamp(TimeUnit::Nanosecond, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
-        DataType::Dictionary(_, value) => kept(value),
-        DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
-            DataType::List(Arc::new(item.as_ref().clone().with_data_type(kept(item.data_type()))))
+        DataType::Float16 => DataType::Float32,
+        DataType::Date64 => DataType::Date32,
+        DataType::Time32(_) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.as_ref().map(|_| "UTC".into()))
         }
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into())),
+        DataType::Dictionary(_, value) => kept(value),
+        DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => DataType::List(kept_field(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(kept_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(kept_field(entries), *sorted),
         other => other.clone(),
     }
 }
@@ -141,4 +199,8 @@ fn digits(t: &DataType) -> Option<(u8, i8)> {
         DataType::Decimal128(precision, scale) => (precision.checked_sub(u8::try_from(*scale).ok()?)?, *scale),
         _ => return None,
     })
+}
+
+fn kept_field(field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_data_type(kept(field.data_type())))
 }
