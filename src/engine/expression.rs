@@ -259,7 +259,7 @@ mod tests {
         insta::assert_snapshot!(fails(col("a") - col("b")), @"a - b: overflow happened on: 9223372036854775807 - -2");
         insta::assert_snapshot!(fails(col("a") * col("b")), @"a * b: overflow happened on: 9223372036854775807 * -2");
         insta::assert_snapshot!(fails(col("a") / (col("b") + lit(2i64))), @"a / (b + 2): division by zero");
-        insta::assert_snapshot!(evaluate(&-col("a"), Some(i64::MIN), None).unwrap_err(), @"(- a): overflow happened on: 0 - -9223372036854775808");
+        insta::assert_snapshot!(evaluate(&-col("a"), Some(i64::MIN), None).unwrap_err(), @"-(a): overflow happened on: 0 - -9223372036854775808");
         assert_eq!(evaluate(&-col("a"), Some(7), None), Ok(Some(-7)));
         assert_eq!(evaluate(&-col("a"), None, None), Ok(None));
     }
