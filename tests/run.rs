@@ -279,6 +279,150 @@ fn a_run_before_an_apply_says_what_is_missing() {
     ");
 }
 
+const ORDERS: &str = r#"
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: orders-SUFFIX}
+spec:
+  shape: stream
+  key: [id]
+  topic: {name: orders.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json, file: ../schemas/orders.json}
+---
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: prices-SUFFIX}
+spec:
+  shape: stream
+  key: [id]
+  topic: {name: prices.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json, file: ../schemas/prices.json}
+  derivation:
+    sql: SELECT id, 100 / n AS price, n * 1000000000 AS large, CAST(t AS INT) AS number,
+        CAST(n AS DOUBLE) / m AS ratio FROM orders_SUFFIX
+"#;
+
+const ORDERS_SCHEMA: &str = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
+  "required": ["id", "n", "t", "m"], "properties": {"id": {"type": "string"}, "n": {"type": "integer"}, "t": {"type": "string"},
+  "m": {"type": "number"}}}"#;
+
+const PRICES_SCHEMA: &str = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
+  "required": ["id", "price", "large", "number", "ratio"], "properties": {"id": {"type": "string"}, "price": {"type": "integer"},
+  "large": {"type": "integer"}, "number": {"type": "integer"}, "ratio": {"type": "number"}}}"#;
+
+impl Project {
+    /// The dead letters of one of the project's products.
+    fn letters(&self, product: &str) -> Vec<Seen> {
+        let product = self.name(product);
+        let mut letters = self.read("_mesh.dead-letters");
+        letters.retain(|seen| seen.headers.get("mesh.product") == Some(&product));
+        letters
+    }
+
+    /// The values of a topic with JSON records, and null for a tombstone.
+    fn rows(&self, topic: &str) -> Vec<Value> {
+        let value = |seen: Seen| seen.value.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes[5..]).unwrap());
+        self.read(&self.name(topic)).into_iter().map(value).collect()
+    }
+
+    /// Makes records of one of the project's topics: key and value in JSON with the registered schemas' ids.
+    fn records(&self, topic: &str) -> impl Fn(&Value, &Value) -> (Option<Vec<u8>>, Option<Vec<u8>>) + use<> {
+        let topic = self.name(topic);
+        let ids = (self.schema_id(&format!("{topic}-key")), self.schema_id(&format!("{topic}-value")));
+        move |key, value| {
+            let bytes = |id, json: &Value| Some(framed(id, json.to_string().as_bytes())).filter(|_| !json.is_null());
+            (bytes(ids.0, key), bytes(ids.1, value))
+        }
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_computed_is_put_aside_with_its_expression_and_its_bytes() {
+    let project = Project::new();
+    project.file("products/orders.yaml", ORDERS);
+    project.file("schemas/orders.json", ORDERS_SCHEMA);
+    project.file("schemas/prices.json", PRICES_SCHEMA);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let record = project.records("orders.SUFFIX");
+    let order = |id: &str, n: i64, t: &str, m: f64| record(&json!(id), &json!({"id": id, "n": n, "t": t, "m": m}));
+    // Most are good, so that those that are not are few among many, in more than one batch.
+    let mut records: Vec<_> = (0..3000).map(|n| order(&format!("g{n}"), 1 + n % 7, "5", 2.0)).collect();
+    records.insert(2500, order("zero", 0, "5", 2.0));
+    records.insert(1700, order("large", 9_300_000_000, "5", 2.0));
+    records.insert(1600, order("text", 1, "five", 2.0));
+    records.insert(10, order("infinite", 1, "5", 0.0));
+    let written = records.clone();
+    project.write(&project.name("orders.SUFFIX"), &records);
+    project.works(&["run", "-f", "products", "--until-idle"]);
+
+    let rows = project.rows("prices.SUFFIX");
+    let expected: Vec<Value> = (0..3000_i64)
+        .map(|n| 1 + n % 7)
+        .zip(0..)
+        .map(|(n, at)| json!({"id": format!("g{at}"), "price": 100 / n, "large": n * 1_000_000_000, "number": 5, "ratio": n as f64 / 2.0}))
+        .collect();
+    assert_eq!(rows, expected, "all others, in their order");
+
+    let letters = project.letters("prices-SUFFIX");
+    let mut told: Vec<String> = letters
+        .iter()
+        .map(|seen| {
+            let header = |name: &str| seen.headers.get(name).map_or("-", String::as_str).replace(&project.suffix, "SUFFIX");
+            let offset: usize = header("mesh.offset").parse().unwrap();
+            assert_eq!((&seen.key, &seen.value), (&written[offset].0, &written[offset].1), "untouched");
+            assert_eq!(header("mesh.timestamp"), (1_700_000_000_000 + offset).to_string());
+            let names = ["mesh.origin", "mesh.partition", "mesh.offset", "mesh.code", "mesh.expression", "mesh.reason"];
+            names.map(header).join(" | ")
+        })
+        .collect();
+    told.sort();
+    insta::assert_snapshot!(told.join("\n"), @"
+    orders.SUFFIX | 0 | 10 | not_finite | - | a result does not fit its contract: ratio: inf is no JSON number
+    orders.SUFFIX | 0 | 1601 | row_error | CAST(orders_SUFFIX.t AS INTEGER) | cannot cast string 'five' to value of Int32 type
+    orders.SUFFIX | 0 | 1702 | row_error | orders_SUFFIX.n * 1000000000 | overflow happened on: 9300000000 * 1000000000
+    orders.SUFFIX | 0 | 2503 | row_error | 100 / orders_SUFFIX.n | division by zero
+    ");
+
+    // What retention has taken can't be shown, and nothing is told twice.
+    project.works(&["run", "-f", "products", "--until-idle"]);
+    assert_eq!(project.letters("prices-SUFFIX").len(), letters.len());
+}
+
+#[test]
+fn a_row_that_cannot_be_computed_stops_the_derivation_where_the_manifest_says_so() {
+    let project = Project::new();
+    project.file("products/orders.yaml", &format!("{ORDERS}    on_bad_record: stop\n"));
+    project.file("schemas/orders.json", ORDERS_SCHEMA);
+    project.file("schemas/prices.json", PRICES_SCHEMA);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let told = |id: &str, value: Value| {
+        project.write(&project.name("orders.SUFFIX"), &[project.records("orders.SUFFIX")(&json!(id), &value)]);
+        let output = project.mesh(&["run", "-f", "products", "--until-idle"]);
+        let talk = String::from_utf8_lossy(&output.stderr).replace(&project.suffix, "SUFFIX");
+        assert_eq!(output.status.code(), Some(1), "{talk}");
+        talk.lines().find(|line| line.starts_with("error:")).unwrap().to_owned()
+    };
+    insta::assert_snapshot!(told("a", json!({"id": "a", "n": 0, "t": "5", "m": 2})), @"error: prices-SUFFIX: orders.SUFFIX partition 0 offset 0 can't be computed: 100 / orders_SUFFIX.n: division by zero");
+    assert_eq!(project.letters("prices-SUFFIX").len(), 0);
+    assert_eq!(project.rows("prices.SUFFIX").len(), 0);
+}
+
+#[test]
+fn a_result_that_fits_no_contract_stops_the_derivation_where_the_manifest_says_so() {
+    let project = Project::new();
+    project.file("products/orders.yaml", &format!("{ORDERS}    on_bad_record: stop\n"));
+    project.file("schemas/orders.json", ORDERS_SCHEMA);
+    project.file("schemas/prices.json", PRICES_SCHEMA);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let value = json!({"id": "a", "n": 1, "t": "5", "m": 0});
+    project.write(&project.name("orders.SUFFIX"), &[project.records("orders.SUFFIX")(&json!("a"), &value)]);
+    let output = project.mesh(&["run", "-f", "products", "--until-idle"]);
+    let talk = String::from_utf8_lossy(&output.stderr).replace(&project.suffix, "SUFFIX");
+    assert_eq!(output.status.code(), Some(1), "{talk}");
+    let told = talk.lines().find(|line| line.starts_with("error:")).unwrap();
+    insta::assert_snapshot!(told, @"error: prices-SUFFIX: orders.SUFFIX partition 0 offset 0 can't be computed: not_finite: a result does not fit its contract: ratio: inf is no JSON number");
+}
+
 /// The same join as customers-enriched, in Avro from end to end; the result is the shared oracle's.
 #[test]
 fn avro_gives_what_json_gives() {

@@ -26,6 +26,12 @@ impl Batch {
         Batch { rows, times, deletes: None, origins: None }
     }
 
+    /// The record that row `i` came from, where it is known: its batch among those given to the step, and its row there.
+    pub fn origin(&self, i: usize) -> Option<(usize, usize)> {
+        let origin = *self.origins.as_ref()?.get(i)?;
+        Some(((origin >> 32) as usize, (origin & u64::from(u32::MAX)) as usize))
+    }
+
     /// How many rows it has.
     pub fn len(&self) -> usize {
         self.times.len()

@@ -13,7 +13,7 @@ use super::operator::Operator;
 use super::project::Project;
 use super::table_join::{Sides, TableJoin};
 use crate::model::row::type_name;
-use crate::sql::query::{Changes, Node, On, Query, Windows};
+use crate::sql::query::{Changes, JoinKind, Node, On, Query, Windows};
 
 mod aggregate;
 mod rows;
@@ -32,6 +32,8 @@ pub(crate) struct Graph {
     /// By input: where its rows go, and how they are brought back after a restart.
     pub(crate) entries: Vec<Entry>,
     pub(crate) root: Feed,
+    /// How far the results' event times may lie behind the watermark that they come with; `None`: they come at once.
+    pub(crate) results_lag_ms: Option<i64>,
 }
 
 /// An operator in its place.
@@ -54,7 +56,7 @@ pub(crate) enum Feed {
 pub(crate) struct Entry {
     pub(crate) target: Target,
     pub(crate) rebuild: Rebuild,
-    /// Whether an operator above tells late rows by the records that they came from.
+    /// Whether rows go on with the records that they came from, since somebody above tells of rows by these.
     pub(crate) origins: bool,
     pub(crate) read: bool,
 }
@@ -68,7 +70,7 @@ struct Above {
     depth: usize,
     /// Which of the node's rows must be made again after a restart.
     rebuild: Rebuild,
-    /// An operator above tells late rows by the records that they came from.
+    /// Somebody above tells of rows by the records that they came from.
     origins: bool,
     /// An operator above reads the rows' event times, so that a row that comes again later is not the same.
     times: bool,
@@ -132,7 +134,9 @@ fn wanted_of_join(
 impl Graph {
     pub(crate) fn compile(query: &Query) -> Result<Self, CompileError> {
         let unread = Entry { target: None, rebuild: Rebuild::Nothing, origins: false, read: false };
-        let mut graph = Graph { slots: Vec::new(), entries: vec![unread; query.inputs.len()], root: Feed::Input(0) };
+        let entries = vec![unread; query.inputs.len()];
+        let results_lag_ms = is_held(&query.root).then(|| lag_ms(&query.root));
+        let mut graph = Graph { slots: Vec::new(), entries, root: Feed::Input(0), results_lag_ms };
         if query.root.changes() == Changes::Retract {
             return Err(CompileError(
                 "the result takes back whole rows, and a topic can only take back what it knows by a key; give the product a \
@@ -141,7 +145,8 @@ impl Graph {
             ));
         }
         let wanted = vec![true; query.root.schema().fields().len()];
-        let above = Above { join: false, depth: 0, rebuild: Rebuild::Nothing, origins: false, times: false, wanted };
+        // A result that fits no contract is told by its record too.
+        let above = Above { join: false, depth: 0, rebuild: Rebuild::Nothing, origins: true, times: false, wanted };
         graph.root = graph.node(&query.root, &above)?;
         Ok(graph)
     }
@@ -337,6 +342,17 @@ pub(super) fn lag_ms(node: &Node) -> i64 {
         _ => 0,
     };
     below.saturating_add(own)
+}
+
+/// Whether some of the node's rows are held back until the watermark has passed them.
+fn is_held(node: &Node) -> bool {
+    let own = match node {
+        Node::IntervalJoin { kind, .. } => *kind != JoinKind::Inner,
+        Node::Aggregate { window, .. } => window.is_some(),
+        Node::Window { windows, .. } => matches!(windows, Windows::Session { .. }),
+        _ => false,
+    };
+    own || node.inputs().into_iter().any(is_held)
 }
 
 /// Whether the node's rows come from an operator that keeps them all in memory.

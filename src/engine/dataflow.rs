@@ -105,6 +105,12 @@ impl Dataflow {
         self.graph.entries.get(input).map_or(Rebuild::Nothing, |entry| entry.rebuild)
     }
 
+    /// How far the event times of results may lie behind the watermark that they come with, where operators hold rows back
+    /// until it has passed them; `None`: results come with the rows that cause them.
+    pub fn results_lag_ms(&self) -> Option<i64> {
+        self.graph.results_lag_ms
+    }
+
     /// The columns that a batch of an input has: those of its row type, all of which may be null, since a delete carries
     /// its key only. `rowtime` is not among them: it is made of the batch's times.
     pub fn input_schema(&self, input: usize) -> SchemaRef {

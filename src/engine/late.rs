@@ -27,8 +27,7 @@ pub(crate) fn origin(batch: usize, row: usize) -> u64 {
 /// The rows of a batch that an operator left out, one by one. `inputs`: those of the batches given to the step.
 pub(crate) fn late_rows<'a>(batch: &'a Batch, inputs: &'a [usize]) -> impl Iterator<Item = LateRow> + 'a {
     batch.times.iter().enumerate().map(|(i, time)| {
-        let origin = batch.origins.as_ref().and_then(|origins| origins.get(i).copied());
-        let record = origin.map(|origin| ((origin >> 32) as usize, (origin & u64::from(u32::MAX)) as usize));
+        let record = batch.origin(i);
         let input = record.and_then(|(at, _)| inputs.get(at).copied());
         LateRow { record, input, time: *time, row: batch.rows.slice(i, 1) }
     })

@@ -20,6 +20,9 @@ pub const DUPLICATE: &str = "duplicate";
 pub const NOT_FINITE: &str = "not_finite";
 pub const BAD_KEY: &str = "bad_key";
 pub const NO_EVENT_TIME: &str = "no_event_time";
+pub const FAR_FUTURE: &str = "far_future";
+pub const ROW_ERROR: &str = "row_error";
+pub const LATE: &str = "late";
 pub const CONTRACT: &str = "contract";
 
 /// Every code of this room.
@@ -97,6 +100,25 @@ pub const CODES: &[CodeDoc] = &[
         "A delete finds its row by the record's key; here there is no key, or it can't be decoded.",
     ),
     doc(NO_EVENT_TIME, "no event time", "The column that the product's time.field names is null."),
+    doc(
+        FAR_FUTURE,
+        "an event time in the far future",
+        "The event time lies further in the future of the record's own timestamp than the product's time.ahead allows (a day, when it \
+         says nothing). Taken, the record would push the watermark so far that all after it were late.",
+    ),
+    doc(
+        ROW_ERROR,
+        "an expression fails on the row",
+        "The derivation's expression in the header mesh.expression can't be computed for this record: a division by zero, an overflow, \
+         a cast of a text that is no number. Guard it, for instance with NULLIF, CASE WHEN or TRY_CAST. Without an origin, the row is a \
+         join's or an aggregate's and comes of more than one record.",
+    ),
+    doc(
+        LATE,
+        "later than it is waited for",
+        "The watermark had passed the record's window, and its grace, when it came, so it is in no result. The headers mesh.event-time \
+         and mesh.watermark say how late it was; a larger disorder of the product or a longer grace of the window would have let it in.",
+    ),
     doc(CONTRACT, "against the contract", "A source's value does not fulfil the product's schema; the reason says where."),
 ];
 

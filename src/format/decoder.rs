@@ -4,6 +4,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use chrono::DateTime;
 use hashbrown::HashMap;
 
 use super::avro_read::{AvroReader, Writer};
@@ -24,6 +25,8 @@ pub struct Decoder {
     schemas: Vec<Known>,
     /// The id of the last record and its place in `schemas`: most records have the same.
     last: (SchemaId, usize),
+    /// How far an event time may lie in the future of its record's own timestamp.
+    ahead_ms: i64,
 }
 
 enum Reader {
@@ -77,7 +80,13 @@ impl Decoder {
             Format::Avro => Reader::Avro(Box::new(AvroReader::new(&columns, &layout.key, reader_schema, key_schema)?)),
             Format::Protobuf => Reader::Protobuf(Box::new(ProtobufReader::new(&columns, &layout.key, reader_schema)?)),
         };
-        Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last: (SchemaId::Id(0), usize::MAX) })
+        let last = (SchemaId::Id(0), usize::MAX);
+        Ok(Decoder { layout, columns, reader, ids: HashMap::default(), schemas: Vec::new(), last, ahead_ms: i64::MAX })
+    }
+
+    /// Records whose event time lies further than this in the future of their own timestamp are bad from now on.
+    pub fn bound_event_time(&mut self, ahead_ms: i64) {
+        self.ahead_ms = ahead_ms;
     }
 
     /// Makes a writer's schema known under its id. After an error, records with this id are bad, not missing.
@@ -187,9 +196,16 @@ impl Decoder {
         }
         let time = match self.layout.time_column.and_then(|column| self.columns.get(column)) {
             None => record.timestamp,
-            Some(column) => column
-                .millis(at)
-                .ok_or_else(|| Fault::new(codes::NO_EVENT_TIME, "the event time is null").in_field(column.field.name()))?,
+            Some(column) => {
+                let of_column = |fault: Fault| fault.in_field(column.field.name());
+                let time =
+                    column.millis(at).ok_or_else(|| of_column(Fault::new(codes::NO_EVENT_TIME, "the event time is null")))?;
+                // A record of a client older than timestamps has nothing to be compared with.
+                if record.timestamp > 0 && time.saturating_sub(record.timestamp) > self.ahead_ms {
+                    return Err(of_column(too_far(time, record.timestamp, self.ahead_ms)).into());
+                }
+                time
+            }
         };
         Ok(Row::Insert(time))
     }
@@ -253,6 +269,13 @@ impl Decoder {
             None => Ok(()),
         }
     }
+}
+
+#[cold]
+fn too_far(time: i64, arrival: i64, ahead_ms: i64) -> Fault {
+    let text = |ms: i64| DateTime::from_timestamp_millis(ms).map_or_else(|| format!("{ms} ms"), |time| time.to_string());
+    let reason = format!("the event time {} is more than {ahead_ms} ms after the record's own, {}", text(time), text(arrival));
+    Fault::new(codes::FAR_FUTURE, reason)
 }
 
 fn known<'a>(

@@ -191,6 +191,14 @@ pub struct Time {
     /// How far records of one partition may be out of order, such as `1m`; `0s` when left out.
     #[serde(default)]
     pub disorder: Option<Span>,
+    /// How far an event time may lie in the future of its record's own timestamp, such as `1h`; a record beyond it is a bad
+    /// record; `1d` when left out. With `rowtime` both are the same.
+    #[serde(default)]
+    pub ahead: Option<Span>,
+    /// How long a partition must be quiet, read to its end, until it no longer holds the others back, such as `10s`; `500ms`
+    /// when left out. Where its producer is a derivation of the same run it is not needed.
+    #[serde(default)]
+    pub idle: Option<Span>,
 }
 
 /// The topic that carries a product.

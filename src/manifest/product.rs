@@ -13,7 +13,7 @@ use super::document::{self, DataProductSpec};
 use super::files;
 use super::read::{Declared, Reading, template_message};
 use super::template::{Templates, is_template};
-use super::units::StartPoint;
+use super::units::{Span, StartPoint};
 use super::yaml::{self, Node, Style};
 use crate::model::diagnostic::Place;
 use crate::model::environment::{Environment, Override};
@@ -54,10 +54,7 @@ pub(super) fn resolve(
         owner: spec.owner.as_ref().map(|o| Owner { name: o.name.clone(), contact: o.contact.clone() }),
         shape: shape(spec.shape),
         key: spec.key.clone(),
-        time: Time {
-            field: spec.time.as_ref().and_then(|t| t.field.clone()).unwrap_or_else(|| ROWTIME.into()),
-            disorder_ms: spec.time.as_ref().and_then(|t| t.disorder.as_ref()).map_or(0, |d| d.0),
-        },
+        time: time(spec.time.as_ref()),
         topic: topic(&metadata.name, spec.topic.as_ref(), environment, &overrides),
         contract: contract?,
         origin: origin?,
@@ -77,6 +74,16 @@ pub(super) fn resolve(
 
 fn fits(over: &Override, name: &str, tags: &[String]) -> bool {
     over.tags.iter().all(|tag| tags.contains(tag)) && (over.names.is_empty() || over.names.iter().any(|n| n == name))
+}
+
+fn time(spec: Option<&document::Time>) -> Time {
+    let span = |part: fn(&document::Time) -> Option<&Span>, otherwise| spec.and_then(part).map_or(otherwise, |span| span.0);
+    Time {
+        field: spec.and_then(|time| time.field.clone()).unwrap_or_else(|| ROWTIME.into()),
+        disorder_ms: span(|time| time.disorder.as_ref(), 0),
+        ahead_ms: span(|time| time.ahead.as_ref(), Time::AHEAD_MS),
+        idle_ms: span(|time| time.idle.as_ref(), Time::IDLE_MS),
+    }
 }
 
 fn topic(name: &str, spec: Option<&document::Topic>, environment: &Environment, overrides: &[&Override]) -> Topic {

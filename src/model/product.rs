@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::Place;
+use super::row::ROWTIME;
 use super::test::Test;
 
 /// One data product, as its manifest and the environment's defaults say.
@@ -118,6 +119,23 @@ pub struct Time {
     pub field: String,
     /// How far records of one partition may be out of order, in milliseconds.
     pub disorder_ms: i64,
+    /// How far an event time may lie in the future of its record's own timestamp, in milliseconds. A record beyond it is
+    /// bad: taken, it would make all that come after it late.
+    pub ahead_ms: i64,
+    /// How long a partition must be quiet at its end to hold the others back no longer, in milliseconds.
+    pub idle_ms: i64,
+}
+
+impl Time {
+    /// What `ahead` is when left out: a day.
+    pub const AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+    /// What `idle` is when left out.
+    pub const IDLE_MS: i64 = 500;
+
+    /// How far ahead of its record's own timestamp an event time may be; `None` where both are the same.
+    pub fn bound_ms(&self) -> Option<i64> {
+        (self.field != ROWTIME).then_some(self.ahead_ms)
+    }
 }
 
 /// The topic that carries a product.

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::aside::{Aside, Places, Unused};
 use super::board::Finished;
-use super::epoch::{DeadLetter, EPOCH, Epoch};
-use super::merge::{Bound, Merge};
+use super::epoch::{Cause, DeadLetter, EPOCH, Epoch};
+use super::merge::{Bound, Merge, Step};
 use super::{Ended, Event, Shared};
-use crate::engine::{Dataflow, Rebuild};
+use crate::engine::{BadRow, Dataflow, Rebuild};
 use crate::format::{Decoder, Encoded, Encoder, Record, frame};
 use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
@@ -22,12 +23,12 @@ use crate::sql::query::Query;
 
 /// Rows that wait in one lane at most before its partition is paused.
 const LANE_ROWS: usize = 20_000;
+/// Bytes of records that can't be decoded that wait in one lane at most before its partition is paused.
+const LANE_BYTES: usize = 8 * 1024 * 1024;
 /// Rows handed to the dataflow in one turn.
 const STEP_ROWS: usize = 16_384;
 /// Records taken from Kafka in one turn.
 const POLL_RECORDS: usize = 8_192;
-/// How long a partition of another program's topic must be quiet at its end to count as idle.
-const QUIET: Duration = Duration::from_millis(500);
 /// How long to wait for records when there are none.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -42,9 +43,13 @@ struct Lane {
     until: Option<i64>,
     /// Since when the partition has been read to its end.
     at_end: Option<Instant>,
+    /// How long that must be for it to count as idle, where another program writes the topic.
+    idle: Duration,
     paused: bool,
     /// Records that can't be decoded, until those before them are merged.
     bad: VecDeque<BadRecord>,
+    /// How many bytes these have.
+    bad_bytes: usize,
 }
 
 struct BadRecord {
@@ -56,9 +61,28 @@ struct BadRecord {
     reason: String,
 }
 
+impl BadRecord {
+    fn bytes(&self) -> usize {
+        [&self.key, &self.value].into_iter().flatten().map(Vec::len).sum()
+    }
+}
+
 impl Lane {
-    fn new(input: usize, topic: usize, partition: i32) -> Lane {
-        Lane { input, topic, partition, position: 0, until: None, at_end: None, paused: false, bad: VecDeque::new() }
+    fn new(input: usize, topic: usize, partition: i32, idle: Duration) -> Lane {
+        let bad = VecDeque::new();
+        Lane { input, topic, partition, position: 0, until: None, at_end: None, idle, paused: false, bad, bad_bytes: 0 }
+    }
+
+    fn put_aside(&mut self, bad: BadRecord) {
+        self.bad_bytes += bad.bytes();
+        self.bad.push_back(bad);
+    }
+
+    /// The first bad record, if all before it are merged: of those after it, `first_waiting` is the first that is not.
+    fn next_bad(&mut self, first_waiting: Option<i64>) -> Option<BadRecord> {
+        let bad = self.bad.pop_front_if(|bad| first_waiting.is_none_or(|first| bad.offset < first))?;
+        self.bad_bytes -= bad.bytes();
+        Some(bad)
     }
 
     /// Whether a record belongs to it and is still wanted.
@@ -86,6 +110,10 @@ struct Derive<'a> {
     lanes: Vec<Lane>,
     merge: Merge,
     disorder_ms: i64,
+    /// The watermark of the last step.
+    watermark: i64,
+    /// Once something had to be put aside.
+    aside: Option<Aside>,
     published: Option<Finished>,
 }
 
@@ -103,24 +131,30 @@ impl<'a> Derive<'a> {
     fn open(shared: &'a Shared<'a>, product: &'a Product, derivation: &'a Derivation, query: &'a Query) -> Result<Self, Ended> {
         let epoch = Epoch::open(shared, product)?;
         let fatal = |error: String| Ended::Fatal(format!("{}: {error}", product.name));
-        let flow = Dataflow::compile(query).map_err(|error| fatal(error.to_string()))?;
+        let mut flow = Dataflow::compile(query).map_err(|error| fatal(error.to_string()))?;
+        if derivation.on_bad_record == OnBadRecord::DeadLetter {
+            flow.on_bad_row(BadRow::SetAside);
+        }
         let decoders = query.inputs.iter().map(|input| shared.decoder(input)).collect::<Result<Vec<_>, Ended>>()?;
         let mut topics: Vec<String> = Vec::new();
         let mut lanes = Vec::new();
         for (input, of) in query.inputs.iter().enumerate() {
-            let name = &shared.product(&of.product)?.topic.name;
+            let product = shared.product(&of.product)?;
+            let (name, idle) = (&product.topic.name, Duration::from_millis(product.time.idle_ms.unsigned_abs()));
             // A product that is read twice is consumed once; each of its lanes takes what it needs.
             let topic = topics.iter().position(|known| known == name).unwrap_or_else(|| {
                 topics.push(name.clone());
                 topics.len() - 1
             });
-            lanes.extend((0..shared.partitions(name)).map(|partition| Lane::new(input, topic, partition)));
+            lanes.extend((0..shared.partitions(name)).map(|partition| Lane::new(input, topic, partition, idle)));
         }
         Ok(Derive {
             encoder: shared.encoder(product, query)?,
             reader: Reader::new(shared.kafka, shared.root, &super::group(&product.name)).map_err(Ended::from_kafka)?,
             merge: new_merge(query, &lanes),
-            disorder_ms: query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0),
+            disorder_ms: disorder_ms(query),
+            watermark: i64::MIN,
+            aside: None,
             encoded: Encoded::default(),
             published: None,
             shared,
@@ -137,9 +171,12 @@ impl<'a> Derive<'a> {
 }
 
 fn new_merge(query: &Query, lanes: &[Lane]) -> Merge {
-    Merge::new(
-        lanes.iter().map(|lane| (lane.input, query.inputs.get(lane.input).is_some_and(|input| input.shape == Shape::Table))),
-    )
+    let is_table = |input: usize| query.inputs.get(input).is_some_and(|input| input.shape == Shape::Table);
+    Merge::new(lanes.iter().map(|lane| (lane.input, is_table(lane.input))), disorder_ms(query))
+}
+
+fn disorder_ms(query: &Query) -> i64 {
+    query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0)
 }
 
 /// What happens on each turn.
@@ -207,7 +244,7 @@ impl Derive<'_> {
             if self.derivation.on_bad_record == OnBadRecord::Stop {
                 return Err(bad_record_stops(self.product, &self.topics[input], message, bad.code, &bad.reason));
             }
-            lane.bad.push_back(BadRecord {
+            lane.put_aside(BadRecord {
                 offset: message.offset(),
                 timestamp: message.timestamp().unwrap_or(0),
                 key: message.key().map(<[u8]>::to_vec),
@@ -237,24 +274,76 @@ impl Derive<'_> {
 
     /// Steps the dataflow over what nothing can come before; tells whether there was anything.
     fn step(&mut self) -> Result<bool, Ended> {
-        let before = self.merge.frontier();
-        let batches = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
-        let frontier = self.merge.frontier();
-        if batches.is_empty() && frontier == before {
-            return Ok(false);
-        }
-        if !batches.is_empty() {
-            self.epoch.begin()?;
-        }
-        let stepped = !batches.is_empty();
-        let watermark = frontier.saturating_sub(self.disorder_ms);
-        let failed = |error: crate::engine::RowError| Ended::Fatal(format!("{}: {error}", self.product.name));
-        let results = self.flow.step(batches, watermark).map_err(failed)?;
-        for batch in &results {
-            self.encoder.encode(batch, &mut self.encoded).map_err(|bad| unfit(self.product, &bad))?;
-            self.epoch.send(&self.encoded)?;
+        let mut before = self.merge.frontier();
+        let steps = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
+        let mut stepped = false;
+        for step in steps {
+            let frontier = step.frontier;
+            if step.batches.is_empty() && frontier == before {
+                continue;
+            }
+            stepped |= !step.batches.is_empty();
+            self.step_over(step)?;
+            before = frontier;
         }
         Ok(stepped)
+    }
+
+    fn step_over(&mut self, mut step: Step) -> Result<(), Ended> {
+        if !step.batches.is_empty() {
+            self.epoch.begin()?;
+        }
+        let origins = step.origins();
+        let lanes: Vec<(usize, i32)> = self.lanes.iter().map(|lane| (lane.topic, lane.partition)).collect();
+        let places = Places { origins: &origins, lanes: &lanes };
+        let watermark = step.frontier.saturating_sub(self.disorder_ms);
+        let mut unused = Vec::new();
+        let results = self.flow.step(step.batches, watermark).map_err(|error| {
+            let record = places.record(error.record);
+            self.row_stops(&Unused::failed(error, record))
+        })?;
+        for error in self.flow.take_bad_rows() {
+            let record = places.record(error.record);
+            unused.push(Unused::failed(error, record));
+        }
+        for late in self.flow.take_late_rows() {
+            unused.push(Unused::late(&late, self.watermark, places.record(late.record)));
+        }
+        self.watermark = watermark;
+        for batch in &results {
+            for bad in self.encoder.encode(batch, &mut self.encoded).err().unwrap_or_default() {
+                let record = places.record(batch.origin(bad.record as usize));
+                let unfit = Unused::unfit(bad, batch, record);
+                if self.derivation.on_bad_record == OnBadRecord::Stop {
+                    return Err(self.row_stops(&unfit));
+                }
+                unused.push(unfit);
+            }
+            self.epoch.send(&self.encoded)?;
+        }
+        self.put_rows_aside(&unused)
+    }
+
+    /// Rows that went into no result go to the dead letters.
+    fn put_rows_aside(&mut self, unused: &[Unused]) -> Result<(), Ended> {
+        if unused.is_empty() {
+            return Ok(());
+        }
+        let aside = match self.aside.take() {
+            Some(aside) => self.aside.insert(aside),
+            None => self.aside.insert(Aside::new(self.shared, &self.topics)?),
+        };
+        aside.write(unused, &mut self.epoch)
+    }
+
+    /// A row that can't be computed ends the derivation.
+    fn row_stops(&self, unused: &Unused) -> Ended {
+        let place = unused.record.map(|(topic, partition, offset)| {
+            let topic = self.topics.get(topic).map_or("", String::as_str);
+            format!("{topic} partition {partition} offset {offset}")
+        });
+        let place = place.unwrap_or_else(|| "a row".into());
+        Ended::Fatal(format!("{}: {place} can't be computed: {unused}", self.product.name))
     }
 
     fn broken(&self, error: &arrow::error::ArrowError) -> Ended {
@@ -267,16 +356,15 @@ impl Derive<'_> {
             let done = self.merge.first_waiting(at);
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             let (partition, origin) = (lane.partition, self.topics[lane.topic].as_str());
-            while let Some(bad) = lane.bad.pop_front_if(|bad| done.is_none_or(|first| bad.offset < first)) {
+            while let Some(bad) = lane.next_bad(done) {
+                let record = Cause { origin, partition, offset: bad.offset, timestamp: Some(bad.timestamp) };
                 self.epoch.dead_letter(&DeadLetter {
-                    origin,
-                    partition,
-                    offset: bad.offset,
-                    timestamp: bad.timestamp,
+                    record: Some(record),
                     key: bad.key.as_deref(),
                     value: bad.value.as_deref(),
                     code: bad.code,
                     reason: &bad.reason,
+                    more: &[],
                 })?;
             }
         }
@@ -286,11 +374,11 @@ impl Derive<'_> {
     /// Keeps lanes that run ahead from filling the memory.
     fn pause_and_resume(&mut self) -> Result<(), Ended> {
         for (at, lane) in self.lanes.iter_mut().enumerate() {
-            let waiting = self.merge.waiting(at);
-            if !lane.paused && waiting > LANE_ROWS {
+            let waiting = self.merge.waiting(at) + lane.bad.len();
+            if !lane.paused && (waiting > LANE_ROWS || lane.bad_bytes > LANE_BYTES) {
                 self.reader.pause(lane.topic, lane.partition).map_err(Ended::from_kafka)?;
                 lane.paused = true;
-            } else if lane.paused && waiting < LANE_ROWS / 2 {
+            } else if lane.paused && waiting < LANE_ROWS / 2 && lane.bad_bytes < LANE_BYTES / 2 {
                 self.reader.resume(lane.topic, lane.partition).map_err(Ended::from_kafka)?;
                 lane.paused = false;
             }
@@ -338,7 +426,12 @@ impl Derive<'_> {
     /// Tells the readers of the product how far it has come.
     fn publish(&mut self) {
         let idle = self.merge.is_empty() && (0..self.lanes.len()).all(|lane| self.merge.is_idle(lane));
-        let finished = Finished { ends: self.epoch.ends(), frontier: self.merge.frontier(), idle };
+        // What operators hold back comes with event times that lie behind the watermark.
+        let frontier = match self.flow.results_lag_ms() {
+            None => self.merge.frontier(),
+            Some(lag) => self.merge.frontier().saturating_sub(self.disorder_ms).saturating_sub(lag),
+        };
+        let finished = Finished { ends: self.epoch.ends(), frontier, idle };
         if self.published.as_ref() != Some(&finished) {
             self.shared.board.publish(&self.product.name, finished.clone());
             self.published = Some(finished);
@@ -369,7 +462,7 @@ fn bound_of(lane: &Lane, finished: Option<&Finished>) -> Bound {
                 _ => nothing,
             }
         }
-        None if lane.at_end.is_some_and(|since| since.elapsed() >= QUIET) => Bound::Idle,
+        None if lane.at_end.is_some_and(|since| since.elapsed() >= lane.idle) => Bound::Idle,
         None => nothing,
     }
 }
@@ -377,11 +470,6 @@ fn bound_of(lane: &Lane, finished: Option<&Finished>) -> Bound {
 fn bad_record_stops(product: &Product, topic: &str, message: &Message, code: &str, reason: &str) -> Ended {
     let (partition, offset) = (message.partition(), message.offset());
     Ended::Fatal(format!("{}: {topic} partition {partition} offset {offset} can't be read: {code}: {reason}", product.name))
-}
-
-fn unfit(product: &Product, bad: &[crate::format::Bad]) -> Ended {
-    let reason = bad.first().map_or_else(String::new, |bad| format!("{}: {}", bad.code, bad.reason));
-    Ended::Fatal(format!("{}: a result does not fit its contract: {reason}", product.name))
 }
 
 /// What happens before the first turn.
@@ -394,6 +482,7 @@ impl Derive<'_> {
         }
         let frontier = self.epoch.progress.frontier.unwrap_or(i64::MIN);
         self.merge.restore_frontier(frontier);
+        self.watermark = frontier.saturating_sub(self.disorder_ms);
         let from = self.rebuild_offsets(&committed, frontier)?;
         if from.iter().zip(&committed).any(|(from, to)| from < to) {
             self.shared.event(Event::Rebuilding { product: self.product.name.clone() });
@@ -442,7 +531,9 @@ impl Derive<'_> {
                 Rebuild::Whole => self.offset(partition, At::Start)?,
                 Rebuild::Window { .. } if frontier == i64::MIN => *committed,
                 Rebuild::Window { ms } => {
-                    let since = frontier.saturating_sub(self.disorder_ms).saturating_sub(ms).max(0);
+                    // The offset is found by the records' own times, behind which an event time may lie by so much.
+                    let ahead = self.shared.ahead_ms(&self.query.inputs, lane.input)?;
+                    let since = frontier.saturating_sub(self.disorder_ms).saturating_sub(ms).saturating_sub(ahead).max(0);
                     self.offset(partition, At::Time(since))?
                 }
             };
@@ -463,7 +554,8 @@ impl Derive<'_> {
                 self.merge.set_bound(at, if complete(lane) { Bound::Idle } else { Bound::At(i64::MIN) });
             }
             let all_read = self.lanes.iter().all(complete);
-            let batches = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
+            let steps = self.merge.release(STEP_ROWS).map_err(|error| self.broken(&error))?;
+            let batches: Vec<_> = steps.into_iter().flat_map(|step| step.batches).collect();
             if batches.is_empty() && all_read {
                 break;
             }
@@ -480,6 +572,7 @@ impl Derive<'_> {
             lane.until = None;
             // They are among the dead letters since they were read first.
             lane.bad.clear();
+            lane.bad_bytes = 0;
         }
         Ok(())
     }

@@ -5,31 +5,44 @@
 //! known for certain the producer is given up and the whole job starts again from what Kafka has committed: the new
 //! producer, under the same transactional id, fences what may still be in flight.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::progress::{self, Progress};
 use super::{DEAD_LETTERS, Ended, Shared, changelog_topic};
-use crate::format::Encoded;
+use crate::format::{Encoded, codes};
 use crate::kafka::producer::{Header, Outcome, Transactional};
 use crate::model::Product;
 
 /// How long an epoch lasts while records keep coming.
 pub(super) const EPOCH: Duration = Duration::from_millis(100);
 
-/// A record that can't be read or computed.
+/// What can't be used.
+#[derive(Debug, Default)]
 pub(super) struct DeadLetter<'a> {
+    /// `None` for a row that comes of more than one record.
+    pub(super) record: Option<Cause<'a>>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    /// One of `format::codes`.
+    pub(super) code: &'a str,
+    pub(super) reason: &'a str,
+    /// Further headers: names and values.
+    pub(super) more: &'a [(&'static str, String)],
+}
+
+/// The record that a dead letter is, or that its row was made of.
+#[derive(Debug)]
+pub(super) struct Cause<'a> {
     /// Where it came from: a topic or a file.
     pub(super) origin: &'a str,
     pub(super) partition: i32,
     /// Its offset, or its line in the file.
     pub(super) offset: i64,
-    pub(super) timestamp: i64,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) code: &'a str,
-    pub(super) reason: &'a str,
+    /// Milliseconds since 1970, where it is known.
+    pub(super) timestamp: Option<i64>,
 }
 
 /// The transactional writer of one product.
@@ -91,23 +104,23 @@ impl<'a> Epoch<'a> {
         Ok(())
     }
 
-    /// Writes a record that can't be used to the dead letters, its bytes untouched.
+    /// Writes what can't be used to the dead letters, the record's bytes untouched.
     pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) -> Result<(), Ended> {
         self.begin()?;
-        let numbers = [letter.partition.to_string(), letter.offset.to_string(), letter.timestamp.to_string()];
-        let headers = [
-            Header::new("mesh.product", self.product.name.as_bytes()),
-            Header::new("mesh.origin", letter.origin.as_bytes()),
-            Header::new("mesh.partition", numbers[0].as_bytes()),
-            Header::new("mesh.offset", numbers[1].as_bytes()),
-            Header::new("mesh.timestamp", numbers[2].as_bytes()),
-            Header::new("mesh.code", letter.code.as_bytes()),
-            Header::new("mesh.reason", letter.reason.as_bytes()),
-        ];
+        let mut texts: Vec<(&str, Cow<'_, str>)> = vec![("mesh.product", self.product.name.as_str().into())];
+        if let Some(record) = &letter.record {
+            texts.push(("mesh.origin", record.origin.into()));
+            texts.push(("mesh.partition", record.partition.to_string().into()));
+            texts.push(("mesh.offset", record.offset.to_string().into()));
+            texts.extend(record.timestamp.map(|timestamp| ("mesh.timestamp", timestamp.to_string().into())));
+        }
+        texts.extend([("mesh.code", letter.code.into()), ("mesh.reason", letter.reason.into())]);
+        texts.extend(letter.more.iter().map(|(name, value)| (*name, value.as_str().into())));
+        let headers: Vec<Header<'_>> = texts.iter().map(|(name, value)| Header::new(name, value.as_bytes())).collect();
         // The time of arrival, so that retention counts from when it was put aside.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         self.producer.send(DEAD_LETTERS, None, letter.key, letter.value, Some(now), &headers).map_err(Ended::from_kafka)?;
-        self.letters += 1;
+        self.letters += u64::from(letter.code != codes::LATE);
         Ok(())
     }
 

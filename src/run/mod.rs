@@ -4,6 +4,7 @@
 //! know of each other only what stands on the board. A job whose transaction ended in doubt starts again from what
 //! Kafka has committed; a job that can't go on ends the run.
 
+mod aside;
 mod board;
 mod derive;
 mod epoch;
@@ -400,8 +401,18 @@ impl Shared<'_> {
             time_column: input.time_column,
             shape: input.shape,
         };
-        Decoder::new(layout, &contract.value, contract.key.as_deref())
-            .map_err(|error| Ended::Fatal(format!("the records of {} can't be read: {error}", input.product)))
+        let mut decoder = Decoder::new(layout, &contract.value, contract.key.as_deref())
+            .map_err(|error| Ended::Fatal(format!("the records of {} can't be read: {error}", input.product)))?;
+        if let Some(ahead_ms) = self.product(&input.product)?.time.bound_ms() {
+            decoder.bound_event_time(ahead_ms);
+        }
+        Ok(decoder)
+    }
+
+    /// How far event times of an input may lie in the future of their records' own timestamps.
+    pub(crate) fn ahead_ms(&self, inputs: &[Input], input: usize) -> Result<i64, Ended> {
+        let Some(input) = inputs.get(input) else { return Ok(0) };
+        Ok(self.product(&input.product)?.time.bound_ms().unwrap_or(0))
     }
 
     /// An encoder for a derivation's results: the query's columns, in its order; they go into the contract's by name.

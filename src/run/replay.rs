@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::board::Finished;
-use super::epoch::{DeadLetter, EPOCH, Epoch};
+use super::epoch::{Cause, DeadLetter, EPOCH, Epoch};
 use super::{Ended, Event, Shared};
 use crate::format::{Encoded, FormatError, Line, LineEncoder, codes};
 use crate::model::Product;
@@ -83,17 +83,9 @@ fn put_aside(
     timestamp: i64,
     bad: &BadLine,
 ) -> Result<(), Ended> {
-    let letter = DeadLetter {
-        origin: &replay.file,
-        partition: 0,
-        offset: number as i64,
-        timestamp,
-        key: None,
-        value: Some(line),
-        code: bad.code,
-        reason: &bad.reason,
-    };
-    epoch.dead_letter(&letter)
+    let record = Cause { origin: &replay.file, partition: 0, offset: number as i64, timestamp: Some(timestamp) };
+    let (code, reason) = (bad.code, bad.reason.as_str());
+    epoch.dead_letter(&DeadLetter { record: Some(record), value: Some(line), code, reason, ..DeadLetter::default() })
 }
 
 fn encoder(shared: &Shared<'_>, product: &Product) -> Result<LineEncoder, Ended> {

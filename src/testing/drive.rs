@@ -104,26 +104,29 @@ impl Lanes<'_> {
 /// Steps the dataflow over the script.
 pub(super) fn drive(mut flow: Dataflow, query: &Query, script: &Script) -> Result<Driven, String> {
     flow.on_bad_row(BadRow::SetAside);
+    let disorder_ms = query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0);
     let table = |input: usize| query.inputs.get(input).is_some_and(|input| input.shape == Shape::Table);
     let mut lanes = Lanes {
         script,
-        merge: Merge::new(script.lanes.iter().map(|lane| (lane.input, table(lane.input)))),
+        merge: Merge::new(script.lanes.iter().map(|lane| (lane.input, table(lane.input))), disorder_ms),
         next: vec![0; script.lanes.len()],
         holds: vec![None; script.lanes.len()],
-        disorder_ms: query.inputs.iter().map(|input| input.disorder_ms).max().unwrap_or(0),
+        disorder_ms,
     };
     let mut driven = Driven { results: Vec::new(), dead: Vec::new(), late: Vec::new() };
     loop {
         lanes.fill();
         let before = lanes.waiting();
-        let batches = lanes.merge.release(1).map_err(|error| error.to_string())?;
-        let moved = !batches.is_empty();
+        let steps = lanes.merge.release(1).map_err(|error| error.to_string())?;
+        let moved = steps.iter().any(|step| !step.batches.is_empty());
         let mut gone = lanes.waiting().into_iter().zip(before).enumerate().filter(|(_, (now, before))| now != before);
         let cause = gone.find_map(|(lane, (_, before))| Some((lane, usize::try_from(before?).ok()?)));
-        let watermark = lanes.merge.frontier().saturating_sub(lanes.disorder_ms);
-        driven.results.extend(flow.step(batches, watermark).map_err(|error| error.to_string())?);
-        driven.dead.extend(flow.take_bad_rows().into_iter().map(|bad| (cause, bad.to_string())));
-        driven.late.extend(flow.take_late_rows().into_iter().map(|_| cause));
+        for step in steps {
+            let watermark = step.frontier.saturating_sub(disorder_ms);
+            driven.results.extend(flow.step(step.batches, watermark).map_err(|error| error.to_string())?);
+            driven.dead.extend(flow.take_bad_rows().into_iter().map(|bad| (cause, bad.to_string())));
+            driven.late.extend(flow.take_late_rows().into_iter().map(|_| cause));
+        }
         if !moved && !lanes.go_on() {
             return Ok(driven);
         }
