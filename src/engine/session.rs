@@ -323,7 +323,7 @@ impl Operator for Session {
     fn describe(&self, inputs: Vec<Description>) -> Description {
         let rows: usize = self.sessions.values().map(|open| open.rows.len()).sum();
         Description::stateless("sessions", self.output.schema(), &Changes::Append, inputs)
-            .detail("partition by", self.partition.text())
+            .detail_if("partition by", Some(self.partition.text()).filter(|text| !text.is_empty()))
             .detail("windows", format!("rows less than {} ms apart, closed {} ms after their end", self.gap_ms, self.grace_ms))
             .state(State {
                 what: format!("the {rows} rows of {} open sessions", self.sessions.len()),

@@ -146,7 +146,8 @@ fn window(windows: &Windows) -> String {
         }
         Windows::Session { gap_ms, grace_ms, partition } => {
             let partition = partition.iter().map(show::sql).collect::<Vec<_>>().join(", ");
-            format!("session gap {gap_ms} ms, grace {grace_ms} ms, of each {partition}")
+            let of = if partition.is_empty() { "all rows".into() } else { format!("each {partition}") };
+            format!("session gap {gap_ms} ms, grace {grace_ms} ms, of {of}")
         }
     }
 }

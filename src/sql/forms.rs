@@ -9,9 +9,9 @@ use datafusion_sql::sqlparser::ast::{
 
 use super::codes;
 use super::functions::{self, Meaning};
-use super::parse::windows_refused;
 use super::relations::nearest;
 use super::text::Text;
+use super::windows;
 use crate::model::diagnostic::{Code, Diagnostic, Diagnostics, Place};
 
 /// Whether aggregates may stand in an expression.
@@ -254,9 +254,7 @@ impl Forms<'_> {
                 .map(|d| d.help("use `rowtime`, the event time of the row: the same input must always give the same result")),
             Meaning::NotYet => error(codes::UNSUPPORTED, format!("the function {name} is not supported yet"))
                 .map(|d| d.help(format!("aggregates are {}", functions::AGGREGATES.join(", ")))),
-            Meaning::Unknown if ["tumble", "hop", "session", "cumulate"].contains(&name.as_str()) => {
-                Some(windows_refused(at, &name))
-            }
+            Meaning::Unknown if windows::is_window(&name) => Some(windows::misplaced(at, &name)),
             Meaning::Unknown => {
                 let known = functions::scalar_names().chain(functions::AGGREGATES.iter().copied());
                 let help = match nearest(&name, known) {

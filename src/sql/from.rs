@@ -11,12 +11,13 @@ use super::codes;
 use super::join::{self, Conjunct};
 use super::names::Scope;
 use super::nulls::{Facts, facts_of};
-use super::parse::{name_of, relation_name, windows_refused};
+use super::parse::{name_of, relation_name};
 use super::query::{Changes, JoinKind, Node};
 use super::relations::{Input, Relation, Scanned, nearest, schema_of, some_of};
 use super::subquery;
 use super::top_n::{self, FirstRows};
 use super::unnest::{self, Unnest};
+use super::windows;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::product::Shape;
 use crate::model::row::ROWTIME;
@@ -192,6 +193,7 @@ fn joined(left: Option<From>, join: Joined<'_>, scope: &mut Scope<'_>, filter: &
     if kind == JoinKind::Inner {
         facts.extend(conjuncts.iter().flat_map(|c| facts_of(&c.bound.expr)));
     }
+    windows::in_time(&left.node, &right.node, &place, scope)?;
     let request = join::Request { left, right, kind, conjuncts, place, as_of };
     let side = join::join(request, scope, filter, &schema, &mut same)?;
     if kind == JoinKind::Left
@@ -326,12 +328,13 @@ fn relation<'a>(factor: &'a TableFactor, first: Option<FirstRows>, scope: &mut S
             if let Some(args) = args.as_ref().filter(|_| unnested && !extra && version.is_none()) {
                 return unnest::read(args, alias.as_ref(), *with_ordinality, place, scope).map(Related::Unnest);
             }
-            if args.is_some() {
-                let name = name.to_string();
-                match name.to_lowercase().as_str() {
-                    "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
-                    _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
+            if let Some(arguments) = args {
+                let called = name.to_string();
+                if windows::is_window(&called) && !extra && version.is_none() {
+                    let call = windows::Call { name, args: &arguments.args, alias: alias.as_ref(), place };
+                    return windows::relation(call, scope).map(Related::factor);
                 }
+                refuse(scope, &place, &format!("the table function {called}"), "name a product");
                 return None;
             }
             if extra {
@@ -365,15 +368,24 @@ fn relation<'a>(factor: &'a TableFactor, first: Option<FirstRows>, scope: &mut S
         TableFactor::Derived { subquery, alias, lateral: false, sample: None } => {
             subquery::derived(subquery, alias.as_ref(), first, place, scope).map(Related::factor)
         }
+        TableFactor::TableFunction { expr: Ast::Function(call), alias } if windows::is_window(&call.name.to_string()) => {
+            match windows::plain_arguments(call) {
+                Some(args) => {
+                    let call = windows::Call { name: &call.name, args, alias: alias.as_ref(), place };
+                    windows::relation(call, scope).map(Related::factor)
+                }
+                None => {
+                    refuse(scope, &place, "this form of a window", &windows::example(&call.name.to_string()));
+                    None
+                }
+            }
+        }
         TableFactor::TableFunction { expr, .. } => {
             let name = match expr {
                 Ast::Function(call) => super::forms::call_name(call),
                 other => other.to_string(),
             };
-            match name.as_str() {
-                "tumble" | "hop" | "session" | "cumulate" => scope.diagnostics.push(windows_refused(place, &name)),
-                _ => refuse(scope, &place, &format!("the table function {name}"), "name a product"),
-            }
+            refuse(scope, &place, &format!("the table function {name}"), "name a product");
             None
         }
         TableFactor::NestedJoin { .. } => {

@@ -114,7 +114,7 @@ fn moment(expr: &Expr, scope: &Scope<'_>) -> Option<Moment> {
 }
 
 /// A literal interval in whole milliseconds. Months have no fixed length.
-fn interval_ms(expr: &Expr) -> Option<i64> {
+pub(crate) fn interval_ms(expr: &Expr) -> Option<i64> {
     match expr {
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(i)), _) if i.months == 0 && i.nanoseconds % 1_000_000 == 0 => {
             i64::from(i.days).checked_mul(MS_PER_DAY)?.checked_add(i.nanoseconds / 1_000_000)

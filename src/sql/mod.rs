@@ -42,6 +42,7 @@ mod top_n;
 mod types;
 mod union;
 mod unnest;
+mod windows;
 mod zones;
 
 use std::sync::Arc;
@@ -85,7 +86,10 @@ fn bind_here(sql: &SqlText, relations: &dyn Relations, target: &Target<'_>) -> (
         Err(diagnostic) => return (None, vec![*diagnostic]),
     };
     let mut scope = Scope::new(&parsed.text, relations);
+    scope.emit.clone_from(&parsed.emit);
+    scope.key = target.key.to_vec();
     let selected = subquery::bind(&parsed.query, Outside::default(), &mut scope);
+    selected.iter().for_each(|selected| windows::check_emit(&selected.root, &mut scope));
     let query = selected.map(|mut selected| {
         // A refused clause may be just what the result lacks.
         let key = if scope.diagnostics.is_empty() { result::check(&mut selected, target, &mut scope) } else { Vec::new() };

@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::codes;
-use super::query::ColumnUse;
+use super::query::{ColumnUse, Emit};
 use super::relations::{Input, Relations, Scanned, nearest, some_of};
 use super::subquery::Cte;
 use super::text::Text;
@@ -29,6 +29,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) complete: bool,
     /// The sub-queries of WITH that are in sight, the innermost last.
     pub(crate) ctes: Vec<Cte<'a>>,
+    /// EMIT at the end of the text, and where it stands.
+    pub(crate) emit: Option<(Emit, Place)>,
+    /// The key of the product that the query makes.
+    pub(crate) key: Vec<String>,
     /// How many sub-queries are around.
     pub(crate) depth: usize,
     /// How many relations FROM has named so far, in all sub-queries.
@@ -50,6 +54,8 @@ impl<'a> Scope<'a> {
             inputs: Vec::new(),
             complete: false,
             ctes: Vec::new(),
+            emit: None,
+            key: Vec::new(),
             depth: 0,
             relations: 0,
             bound: 0,

@@ -1,14 +1,20 @@
 //! A query's text to one `SELECT` of the parser, or the reason why it is not one.
 
-use datafusion_sql::sqlparser::ast::{Expr, ObjectName, ObjectNamePart, Query as AstQuery, Statement, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Query as AstQuery, Statement, Visit, Visitor, WindowSpec, WindowType,
+};
 use datafusion_sql::sqlparser::dialect::Dialect;
+use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Location, Token};
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use super::codes;
+use super::query::Emit;
 use super::text::{Lexeme, Text, byte_of};
+use super::windows;
 use crate::model::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::model::product::SqlText;
 
@@ -35,9 +41,12 @@ impl MeshDialect {
 }
 
 impl Dialect for MeshDialect {
-    fn parse_prefix(&self, _: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         self.steps.set(self.steps.get().saturating_sub(1));
-        self.exhausted().then_some(Err(ParserError::RecursionLimitExceeded))
+        if self.exhausted() {
+            return Some(Err(ParserError::RecursionLimitExceeded));
+        }
+        begins_table_argument(parser).then(|| table_argument(parser))
     }
 
     fn is_identifier_start(&self, ch: char) -> bool {
@@ -121,10 +130,95 @@ impl Dialect for MeshDialect {
     }
 }
 
+/// Whether `TABLE relation` follows as an argument of a window.
+fn begins_table_argument(parser: &Parser<'_>) -> bool {
+    let word = |token: &Token| if let Token::Word(word) = token { Some(word.value.to_lowercase()) } else { None };
+    let unquoted = matches!(&parser.peek_nth_token_ref(0).token, Token::Word(word) if word.quote_style.is_none());
+    let table = unquoted && word(&parser.peek_nth_token_ref(0).token).is_some_and(|word| word == "table");
+    if !table || word(&parser.peek_nth_token_ref(1).token).is_none() {
+        return false;
+    }
+    match parser.get_current_token().token {
+        Token::RArrow => true,
+        Token::LParen => word(&before_parenthesis(parser)).is_some_and(|name| windows::is_window(&name)),
+        _ => false,
+    }
+}
+
+/// The token before the parenthesis that the parser stands behind.
+fn before_parenthesis(parser: &Parser<'_>) -> Token {
+    let mut back = 2;
+    loop {
+        let Some(at) = parser.get_current_index().checked_sub(back - 1) else { return Token::EOF };
+        match &parser.token_at(at).token {
+            Token::Whitespace(_) => back += 1,
+            token => return token.clone(),
+        }
+    }
+}
+
+/// `TABLE relation [PARTITION BY column, ..]` as a call without a name, which [`windows::table_argument`] knows.
+fn table_argument(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    let span = parser.next_token().span;
+    let relation = parser.parse_identifier()?;
+    let mut partition_by = Vec::new();
+    if parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+        loop {
+            match parser.parse_expr()? {
+                Expr::Tuple(columns) => partition_by.extend(columns),
+                Expr::Nested(column) => partition_by.push(*column),
+                column => partition_by.push(column),
+            }
+            // The next argument begins with DESCRIPTOR, or with its name.
+            let next =
+                matches!(&parser.peek_nth_token_ref(1).token, Token::Word(word) if word.value.eq_ignore_ascii_case("descriptor"));
+            if next || parser.peek_nth_token_ref(2).token == Token::RArrow || !parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+    }
+    let arguments = FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(relation)))],
+        clauses: Vec::new(),
+    };
+    let over = WindowSpec { window_name: None, partition_by, order_by: Vec::new(), window_frame: None };
+    Ok(Expr::Function(Function {
+        name: ObjectName::from(vec![Ident { value: String::new(), quote_style: None, span }]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(arguments),
+        filter: None,
+        null_treatment: None,
+        over: Some(WindowType::WindowSpec(over)),
+        within_group: Vec::new(),
+    }))
+}
+
 /// A query that was parsed.
 pub(crate) struct Parsed<'a> {
     pub(crate) text: Text<'a>,
     pub(crate) query: AstQuery,
+    /// EMIT at its end, and where it stands.
+    pub(crate) emit: Option<(Emit, Place)>,
+}
+
+/// EMIT FINAL or EMIT CHANGES at the end of the text, and all other tokens: the parser knows no EMIT.
+fn without_emit(text: &Text<'_>) -> (Option<(Emit, Place)>, Vec<TokenWithSpan>) {
+    let is = |lexeme: &Lexeme, word: &str| matches!(&lexeme.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    let mut last = text.lexemes.iter().rev().skip_while(|lexeme| lexeme.token == Token::SemiColon);
+    let (Some(what), Some(emit), Some(before)) = (last.next(), last.next(), last.next()) else {
+        return (None, text.tokens.clone());
+    };
+    let found = [(Emit::Final, "FINAL"), (Emit::Changes, "CHANGES")].into_iter().find(|(_, word)| is(what, word));
+    let Some((found, _)) = found.filter(|_| is(emit, "EMIT") && !is(before, "AS")) else { return (None, text.tokens.clone()) };
+    let bytes = emit.bytes.start..what.bytes.end;
+    let inside = |token: &TokenWithSpan| {
+        let at = text.bytes(token.span);
+        at.start >= bytes.start && at.end <= bytes.end && token.token != Token::EOF
+    };
+    let tokens = text.tokens.iter().filter(|token| !inside(token)).cloned().collect();
+    (Some((found, text.sql.place(bytes.clone()))), tokens)
 }
 
 /// Parses one query. Errors: one diagnostic, the first.
@@ -138,7 +232,8 @@ pub(crate) fn parse(sql: &SqlText) -> Result<Parsed<'_>, Box<Diagnostic>> {
     one_statement(&text)?;
     balanced(&text)?;
     let dialect = MeshDialect::for_tokens(text.lexemes.len());
-    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(text.tokens.clone());
+    let (emit, tokens) = without_emit(&text);
+    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement().and_then(|statement| {
         while parser.consume_token(&Token::SemiColon) {}
         // The parser stops where a statement may end; what stands behind it must not be lost.
@@ -153,7 +248,7 @@ pub(crate) fn parse(sql: &SqlText) -> Result<Parsed<'_>, Box<Diagnostic>> {
         return Err(Box::new(Diagnostic::error(codes::SYNTAX, text.start(), message).help(help)));
     }
     match statement.map_err(|e| syntax_error(&text, e))? {
-        Statement::Query(query) => Ok(Parsed { text, query: *query }),
+        Statement::Query(query) => Ok(Parsed { text, query: *query, emit }),
         _ => {
             let word = text.lexemes.first().map(|lexeme| lexeme.token.to_string().to_uppercase()).unwrap_or_default();
             let message = format!("a derivation is a SELECT, not {word}");
@@ -210,9 +305,6 @@ fn syntax_error(text: &Text<'_>, error: ParserError) -> Box<Diagnostic> {
 }
 
 fn syntax_diagnostic(text: &Text<'_>, error: ParserError) -> Diagnostic {
-    if let Some(window) = window_function(text) {
-        return window;
-    }
     let message = match error {
         ParserError::RecursionLimitExceeded => {
             return Diagnostic::error(codes::TOO_LARGE, text.start(), format!("the query nests more than {MAX_DEPTH} deep"))
@@ -228,14 +320,18 @@ fn syntax_diagnostic(text: &Text<'_>, error: ParserError) -> Diagnostic {
     let before = text.lexemes.iter().take_while(|lexeme| lexeme.bytes.end <= bytes.start).last();
     let emits = |lexeme: Option<&Lexeme>| lexeme.is_some_and(|lexeme| lexeme.token.to_string().eq_ignore_ascii_case("emit"));
     if emits(lexeme) || emits(before) {
-        return diagnostic(codes::UNSUPPORTED, "EMIT is not supported yet".into())
-            .help("leave it out: each change of the result is written");
+        return diagnostic(codes::UNSUPPORTED, "EMIT FINAL or EMIT CHANGES stands at the very end of a query".into())
+            .help("a sub-query's windows are always final; to see their changes, make a product of its own of it");
     }
     let what = what.trim_end_matches([':', ' ']).replace("Expected: ", "expected ").replace(", found: ", ", found ");
     let what = what.replace("found EOF", "found the end of the query");
     let mut chars = what.chars();
     let what = chars.next().map(|c| c.to_lowercase().chain(chars).collect::<String>()).unwrap_or_default();
-    diagnostic(codes::SYNTAX, format!("the SQL can't be parsed: {what}"))
+    let diagnostic = diagnostic(codes::SYNTAX, format!("the SQL can't be parsed: {what}"));
+    match window_example(text) {
+        Some(example) => diagnostic.help(example),
+        None => diagnostic,
+    }
 }
 
 /// `Expected: x, found: y at Line: 3, Column: 5` in its two parts.
@@ -248,22 +344,13 @@ fn split_location(message: &str) -> (&str, Option<Location>) {
     }
 }
 
-/// Windows as table functions have arguments that only later issues parse.
-fn window_function(text: &Text<'_>) -> Option<Diagnostic> {
-    let names = ["TUMBLE", "HOP", "SESSION", "CUMULATE"];
-    let pairs = text.lexemes.windows(2);
-    let found = pairs.filter_map(|pair| match pair {
-        [Lexeme { token: Token::Word(word), bytes }, Lexeme { token: Token::LParen, .. }] => Some((word, bytes)),
+/// How the window that a text calls is written.
+fn window_example(text: &Text<'_>) -> Option<String> {
+    let names = text.lexemes.windows(2).filter_map(|pair| match pair {
+        [Lexeme { token: Token::Word(word), .. }, Lexeme { token: Token::LParen, .. }] => Some(word.value.as_str()),
         _ => None,
     });
-    let (word, bytes) = found.into_iter().find(|(word, _)| names.contains(&word.value.to_uppercase().as_str()))?;
-    Some(windows_refused(text.sql.place(bytes.clone()), &word.value))
-}
-
-/// That a window is not carried out yet.
-pub(crate) fn windows_refused(place: Place, name: &str) -> Diagnostic {
-    Diagnostic::error(codes::UNSUPPORTED, place, format!("the window {} is not supported yet", name.to_uppercase()))
-        .help("GROUP BY without a window keeps one row for each group, for ever")
+    names.into_iter().find(|name| windows::is_window(name)).map(windows::example)
 }
 
 /// The relations that a query names in FROM, sub-queries included.
@@ -292,6 +379,16 @@ struct Around {
     seen: usize,
 }
 
+impl Reads<'_> {
+    /// A name in FROM that is not that of a sub-query in sight.
+    fn reads(&mut self, name: String, place: Place) {
+        let mut in_sight = self.around.iter().flat_map(|around| around.ctes.iter().take(around.seen));
+        if !in_sight.any(|(_, cte)| *cte == name) {
+            self.found.push((name, place));
+        }
+    }
+}
+
 impl Visitor for Reads<'_> {
     type Break = ();
 
@@ -313,10 +410,15 @@ impl Visitor for Reads<'_> {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let Some(name) = relation_name(relation) else { return ControlFlow::Continue(()) };
-        let mut in_sight = self.around.iter().flat_map(|around| around.ctes.iter().take(around.seen));
-        if !in_sight.any(|(_, cte)| *cte == name) {
-            self.found.push((name, self.text.place(relation)));
+        if let Some(name) = relation_name(relation) {
+            self.reads(name, self.text.place(relation));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Some((relation, _)) = windows::table_argument(expr) {
+            self.reads(name_of(relation), self.text.place_of(relation.span));
         }
         ControlFlow::Continue(())
     }
@@ -331,6 +433,6 @@ pub(crate) fn relation_name(name: &ObjectName) -> Option<String> {
 }
 
 /// A name as it is meant: lower case unless it is quoted.
-pub(crate) fn name_of(ident: &datafusion_sql::sqlparser::ast::Ident) -> String {
+pub(crate) fn name_of(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }

@@ -144,8 +144,9 @@ pub enum Node {
     },
     /// One row for each group. Output: the group's columns, then the aggregates. The input is append or retract.
     ///
-    /// Upsert by the group's columns. With `window` and `Emit::Final` append: each group once, when its window closes. The event time of a
-    /// window's row is its end less a millisecond, else the greatest of its rows'.
+    /// Upsert by the group's columns; of a window's bounds one may be left out of the key where the other one tells it. With `window` and
+    /// `Emit::Final` append: each group once, when its window closes. The event time of a window's row is its end less a millisecond, else
+    /// the greatest of its rows'.
     Aggregate {
         input: Box<Node>,
         group: Vec<Expr>,

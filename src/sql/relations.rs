@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::{DFSchema, TableReference};
 
+use super::windows::Windowed;
 use crate::model::product::Shape;
 use crate::model::row::{ROWTIME, RowType, rowtime_type};
 
@@ -67,6 +68,8 @@ pub(crate) struct Input {
     pub(crate) times: Vec<String>,
     /// The product whose columns are among them; `None` for a sub-query, which has its own.
     pub(crate) product: Option<Arc<Relation>>,
+    /// The window of event time that its rows are in.
+    pub(crate) window: Option<Windowed>,
     /// Whether an outer join may leave this side without a row.
     pub(crate) optional: bool,
     /// Whether it has `rowtime` behind its columns: all have but UNNEST, whose rows are parts of another's.
@@ -83,6 +86,7 @@ impl Input {
             unsupported: relation.unsupported.clone(),
             times: relation.time_column().map(|_| relation.time_field.clone()).into_iter().collect(),
             product: Some(relation),
+            window: None,
             optional: false,
             timed: true,
         }

@@ -64,6 +64,11 @@ fn key_of(selected: &Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Ve
     let names = target.key.join(", ");
     let diagnostic = match (target.shape, selected.root.changes()) {
         (Shape::Stream, Changes::Append) => None,
+        (Shape::Stream, _) if windowed(&selected.root) => Some(error(
+            "the product is a stream, and EMIT CHANGES gives a table: each group's row is replaced until its window closes"
+                .into(),
+            "leave EMIT CHANGES out, or declare `shape: table` with the grouped columns as its key".into(),
+        )),
         (Shape::Stream, _) if grouped(&selected.root) => Some(error(
             "the product is a stream, and GROUP BY without a window gives a table: each group's row is replaced again and again"
                 .into(),
@@ -74,6 +79,11 @@ fn key_of(selected: &Selected, target: &Target<'_>, scope: &mut Scope<'_>) -> Ve
             "declare `shape: table`, or read a stream".into(),
         )),
         (Shape::Table, Changes::Append) if unique(selected, &key) => None,
+        (Shape::Table, Changes::Append) if windowed(&selected.root) => {
+            let own = selected.unique.clone().unwrap_or_default();
+            let (message, help) = other_window_key(&own, selected, &names);
+            Some(error(message, help))
+        }
         (Shape::Table, Changes::Append) => Some(error(
             format!(
                 "the product is a table, and the query's result is a stream: nothing says which of the rows of one key ({names}) counts"
@@ -137,6 +147,19 @@ fn other_key(own: &[usize], key: &[usize], selected: &Selected, target: &Target<
     Some((format!("the result has one row for each {own}, and the product's key is {names}"), help))
 }
 
+/// The same for the groups of a window, each of which comes once.
+fn other_window_key(own: &[usize], selected: &Selected, names: &str) -> (String, String) {
+    let field = |position: &usize| selected.root.schema().fields().get(*position).map(|f| f.name().clone());
+    let own = own.iter().filter_map(field).collect::<Vec<_>>().join(", ");
+    if own.is_empty() {
+        let message =
+            format!("each row of the result is known by its group, some of whose columns the list lacks, and not by {names}");
+        return (message, "add the grouped columns and a bound of the window to the list, and to the product's key".into());
+    }
+    let message = format!("the result has one row for each {own}, and the product's key is {names}");
+    (message, format!("declare `key: [{own}]`, or `shape: stream`"))
+}
+
 /// A key is never NULL: a record without one can't be found again.
 fn nullable_key(key: &[usize], schema: &DFSchema, selected: &Selected, scope: &mut Scope<'_>) {
     for position in key {
@@ -149,9 +172,18 @@ fn nullable_key(key: &[usize], schema: &DFSchema, selected: &Selected, scope: &m
 }
 
 fn grouped(node: &Node) -> bool {
+    aggregate(node).is_some()
+}
+
+fn windowed(node: &Node) -> bool {
+    matches!(aggregate(node), Some(Node::Aggregate { window: Some(_), .. }))
+}
+
+/// The groups that a result consists of.
+fn aggregate(node: &Node) -> Option<&Node> {
     match node {
-        Node::Project { input, .. } | Node::Filter { input, .. } => grouped(input),
-        Node::Aggregate { .. } => true,
-        _ => false,
+        Node::Project { input, .. } | Node::Filter { input, .. } | Node::Retract { input } => aggregate(input),
+        Node::Aggregate { .. } => Some(node),
+        _ => None,
     }
 }

@@ -18,7 +18,7 @@ use super::from;
 use super::names::Scope;
 use super::nulls::{Facts, facts_of, nullable};
 use super::parse::name_of;
-use super::query::{Changes, Node};
+use super::query::{Changes, Emit, Node};
 use super::refuse;
 use super::relations::schema_of;
 use super::show;
@@ -26,6 +26,7 @@ use super::subquery::Outside;
 use super::top_n::{self, Numbering};
 use super::types::{Family, family, kept};
 use super::union::{distinct, retracting};
+use super::windows;
 use crate::model::diagnostic::{Diagnostic, Place};
 use crate::model::row::{ROWTIME, type_name};
 
@@ -107,7 +108,11 @@ pub(crate) fn bind<'a>(select: &'a Select, outside: Outside, scope: &mut Scope<'
     items.extend(numbering.iter().flat_map(numbered_by));
     let grouped = group.is_some() || having.is_some() || items.iter().any(|item| holds_aggregate(&item.expr));
     if grouped {
-        rows = aggregated(rows, group.unwrap_or_default(), &mut items, having, scope)?;
+        let arm = scope.text.arm(scope.text.bytes(select.select_token.0.span).start);
+        let clause = scope.text.place_of_last_in(&arm, &["GROUP"]);
+        rows = aggregated(rows, (group.unwrap_or_default(), clause), &mut items, having, scope)?;
+    } else {
+        windows::unused_grace(scope);
     }
     let by = items.split_off(listed);
     if let Some(numbering) = numbering {
@@ -414,9 +419,17 @@ fn group_item(expr: &Ast, select: &Select, items: &[Option<Item>], scope: &mut S
     Some(expr)
 }
 
-/// Takes the aggregates out of the list and HAVING. Gives the grouped rows.
-fn aggregated(rows: Rows, group: Vec<Expr>, items: &mut [Item], having: Option<Bound>, scope: &mut Scope<'_>) -> Option<Rows> {
+/// Takes the aggregates out of the list and HAVING. Gives the grouped rows. `clause`: where GROUP BY stands.
+fn aggregated(
+    rows: Rows,
+    (mut group, clause): (Vec<Expr>, Place),
+    items: &mut [Item],
+    having: Option<Bound>,
+    scope: &mut Scope<'_>,
+) -> Option<Rows> {
     let Rows { node, schema, facts, .. } = rows;
+    let listed: Vec<(&str, &Expr)> = items.iter().map(|item| (item.name.as_str(), &item.expr)).collect();
+    let window = windows::group(&mut group, &listed, &clause, scope).ok()?;
     let node = retracting(node);
     let mut grouping = Grouping::new(group, &schema, &facts).ok()?;
     for item in items.iter_mut().filter(|item| !top_n::is_number(&item.expr)) {
@@ -428,21 +441,26 @@ fn aggregated(rows: Rows, group: Vec<Expr>, items: &mut [Item], having: Option<B
         None => None,
     };
     let output = grouping.schema();
-    let key: Vec<Column> = grouping.group_columns().cloned().collect();
+    let told = window.as_ref().and_then(|window| window.told);
+    let positions: Vec<usize> = (0..grouping.group.len()).filter(|at| Some(*at) != told).collect();
+    let key: Vec<Column> =
+        grouping.group_columns().enumerate().filter(|(at, _)| Some(*at) != told).map(|(_, c)| c.clone()).collect();
+    let window = window.map(|window| window.window);
+    let is_final = window.is_some_and(|window| window.emit == Emit::Final);
     let mut known = grouping.facts.clone();
     known.extend(having.iter().flat_map(facts_of));
-    let positions = (0..key.len()).collect();
     let Grouping { group, aggregates, .. } = grouping;
     let node = Node::Aggregate {
         input: Box::new(node),
         group,
         aggregates,
-        window: None,
+        window,
         schema: Arc::new(output.clone()),
-        changes: Changes::Upsert(positions),
+        changes: if is_final { Changes::Append } else { Changes::Upsert(positions) },
     };
     let node = filtered(node, having.into_iter().collect());
-    Some(Rows { node, schema: output, facts: known, key, unique: None, same: Vec::new(), times: Vec::new() })
+    let unique = is_final.then(|| key.clone());
+    Some(Rows { node, schema: output, facts: known, key, unique, same: Vec::new(), times: Vec::new() })
 }
 
 /// An expression over the groups; a column that is neither grouped nor aggregated is refused at its own place.

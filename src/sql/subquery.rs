@@ -182,7 +182,17 @@ fn as_named(selected: Selected, named: Named<'_>, scope: &mut Scope<'_>) -> Opti
     let names = names.iter().filter(|name| *name != ROWTIME);
     let fields: Vec<_> = root.schema().fields().iter().zip(names).map(|(f, name)| f.as_ref().clone().with_name(name)).collect();
     let row_type = Arc::new(RowType::new(fields));
-    let input = Input { alias, name, row_type, unsupported: Vec::new(), times, product: None, optional: false, timed: true };
+    let input = Input {
+        alias,
+        name,
+        row_type,
+        unsupported: Vec::new(),
+        times,
+        product: None,
+        window: None,
+        optional: false,
+        timed: true,
+    };
     let node = Node::Rename { input: Box::new(root), schema: Arc::new(input.schema()) };
     Some(Factor { input, node, unique, place, as_of: None })
 }

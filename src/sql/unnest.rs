@@ -98,6 +98,7 @@ pub(crate) fn bind(left: Option<From>, unnest: Unnest<'_>, outer: bool, scope: &
         times: Vec::new(),
         product: None,
         optional: outer,
+        window: None,
         timed: false,
     };
     scope.inputs.push(input);

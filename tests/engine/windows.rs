@@ -618,3 +618,94 @@ fn rows_of_sessions_are_not_joined_in_time() {
     let refused = Dataflow::compile(&query(inputs, join)).err().unwrap().to_string();
     insta::assert_snapshot!(refused, @"the rows of a session come long after their event times; aggregate them first");
 }
+
+// ------------------------------------------------------------------------------------------------------- from the text
+
+#[derive(Debug)]
+struct Reports;
+
+impl mesh::sql::Relations for Reports {
+    fn find(&self, name: &str) -> Option<Arc<mesh::sql::Relation>> {
+        let fields: Vec<Field> = COLUMNS.iter().map(|(name, t)| Field::new(*name, t.clone(), true)).collect();
+        (name == "reports").then(|| {
+            Arc::new(mesh::sql::Relation {
+                product: "reports".into(),
+                row_type: Arc::new(Schema::new(fields)),
+                unsupported: Vec::new(),
+                shape: Shape::Stream,
+                key: vec!["k".into()],
+                time_field: "rowtime".into(),
+                disorder_ms: 0,
+            })
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["reports".into()]
+    }
+}
+
+/// The rows that a query gives after all of these, as text.
+fn from_sql(sql: &str, target: (Shape, &[&str]), rows: &[(i64, &str, i64)]) -> Vec<String> {
+    use mesh::model::product::{SqlOrigin, SqlText};
+    let text = SqlText { text: sql.into(), origin: SqlOrigin::Whole { file: "query.sql".into() } };
+    let key: Vec<String> = target.1.iter().map(ToString::to_string).collect();
+    let (query, diagnostics) = mesh::sql::bind(&text, &Reports, &mesh::sql::Target { shape: target.0, key: &key });
+    let query = query.unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let mut dataflow = Dataflow::compile(&query).unwrap();
+    let read: Vec<usize> = (0..COLUMNS.len()).filter(|at| query.inputs[0].row_type.index_of(COLUMNS[*at].0).is_ok()).collect();
+    let mut out = Vec::new();
+    for (time, key, n) in rows {
+        let batch = batch_of(&[record(*time, key, Some(*n))]);
+        let batch = Batch { rows: batch.rows.project(&read).unwrap(), ..batch };
+        out.extend(step_once(&mut dataflow, &(vec![(0, batch)], *time)));
+    }
+    out.extend(step_once(&mut dataflow, &(Vec::new(), END)));
+    let shown = |value: &Value| match value {
+        Value::Null => "NULL".into(),
+        Value::Integer(n) => n.to_string(),
+        Value::Text(text) => text.clone(),
+    };
+    out.iter().map(|r| format!("{}: {}", r.time, r.row.iter().map(shown).collect::<Vec<_>>().join(" "))).collect()
+}
+
+#[test]
+fn windows_from_their_text() {
+    let rows = [(1_000, "a", 1), (2_000, "b", 2), (9_999, "a", 3), (10_000, "a", 4), (8_000, "a", 9), (31_000, "b", 5)];
+    let stream = (Shape::Stream, &[] as &[&str]);
+    let tumble = "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s
+        FROM TABLE(TUMBLE(TABLE reports, DESCRIPTOR(rowtime), INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end";
+    // 8,000 came when the watermark had reached the end of its window.
+    assert_eq!(
+        from_sql(tumble, stream, &rows),
+        ["9999: a 0 10000 2 4", "9999: b 0 10000 1 2", "19999: a 10000 20000 1 4", "39999: b 30000 40000 1 5"]
+    );
+    let grace = "SELECT k, count(*) AS c FROM TABLE(TUMBLE(TABLE reports, DESCRIPTOR(rowtime), INTERVAL '10' SECOND,
+        grace => INTERVAL '1' SECOND)) GROUP BY k, window_end HAVING count(*) > 1";
+    assert_eq!(from_sql(grace, stream, &rows), ["9999: a 3"]);
+    let early =
+        "SELECT k, window_start, count(*) AS c FROM TABLE(TUMBLE(TABLE reports, DESCRIPTOR(rowtime), INTERVAL '10' SECOND))
+        GROUP BY k, window_start EMIT CHANGES";
+    let table = (Shape::Table, &["k", "window_start"] as &[&str]);
+    assert_eq!(
+        from_sql(early, table, &rows),
+        ["9999: a 0 1", "9999: b 0 1", "9999: a 0 2", "19999: a 10000 1", "39999: b 30000 1"]
+    );
+    let hop = "SELECT window_end, max(n) AS m FROM TABLE(HOP(TABLE reports, DESCRIPTOR(rowtime), INTERVAL '10' SECOND,
+        INTERVAL '20' SECOND)) GROUP BY window_end";
+    assert_eq!(
+        from_sql(hop, stream, &rows),
+        ["9999: 10000 3", "19999: 20000 9", "29999: 30000 4", "39999: 40000 5", "49999: 50000 5"]
+    );
+    let cumulate = "SELECT window_start, window_end, count(*) AS c FROM TABLE(CUMULATE(TABLE reports, DESCRIPTOR(rowtime),
+        INTERVAL '10' SECOND, INTERVAL '20' SECOND)) GROUP BY window_start, window_end";
+    assert_eq!(from_sql(cumulate, stream, &rows), ["9999: 0 10000 3", "19999: 0 20000 5", "39999: 20000 40000 1"]);
+    let session = "SELECT k, window_start, window_end, sum(n) AS s FROM TABLE(SESSION(TABLE reports PARTITION BY k,
+        DESCRIPTOR(rowtime), INTERVAL '9' SECOND)) GROUP BY k, window_start, window_end";
+    assert_eq!(from_sql(session, stream, &rows), ["10999: b 2000 11000 2", "18999: a 1000 19000 17", "39999: b 31000 40000 5"]);
+    let over = "WITH short AS (SELECT k, window_start AS began, count(*) AS c FROM TABLE(TUMBLE(TABLE reports,
+        DESCRIPTOR(rowtime), INTERVAL '10' SECOND)) GROUP BY k, window_start)
+        SELECT window_start, sum(c) AS c, latest(k) AS k FROM TABLE(TUMBLE(TABLE short, DESCRIPTOR(rowtime), INTERVAL '1' MINUTE))
+        GROUP BY window_start";
+    assert_eq!(from_sql(over, stream, &rows), ["59999: 0 5 b"]);
+}
