@@ -5,16 +5,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test says so when it fails")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mesh::engine::Dataflow;
+use mesh::format::{Decoder, Layout, Record};
+use mesh::model::product::{Format, Framing};
+use serde_json::Value;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn mesh() -> String {
+fn binary() -> String {
     std::env::var("MESH").ok().or(option_env!("CARGO_BIN_EXE_mesh").map(str::to_owned)).expect("MESH")
 }
 
@@ -46,7 +52,7 @@ fn line(folder: &Path, line: &str) -> String {
     }
     let products = root().join("products");
     let arguments = line.split_whitespace().map(|word| if word == "PRODUCTS" { products.to_str().unwrap() } else { word });
-    let mut command = Command::new(mesh());
+    let mut command = Command::new(binary());
     let output = command.args(arguments).current_dir(folder).env_clear().output().expect("mesh runs");
     let mut text = String::from_utf8(output.stdout).unwrap();
     text.push_str(&String::from_utf8(output.stderr).unwrap());
@@ -118,4 +124,43 @@ fn the_examples_tests_pass() {
     ] {
         assert!(printed.contains(&format!("ok      {product}: ")), "{product} has no test:\n{printed}");
     }
+}
+
+/// What `mesh explain` estimates of the example's join of customers is near to what the join takes with all of them.
+#[test]
+fn estimates_are_near_what_is_taken() {
+    let given = [root().join("products")];
+    let disk = mesh::manifest::Disk::new(&given).unwrap();
+    let (mesh, _, _) = mesh::manifest::read(&disk, &given, "local", &mesh::manifest::Overrides::default());
+    let (bound, _) = mesh::plan::bind(&mesh.unwrap());
+    let query = &bound.queries["customers-enriched"];
+    let mut flow = Dataflow::compile(query).unwrap();
+    let mut estimated = 0;
+    for (at, (input, file)) in query.inputs.iter().zip(["customer_info", "customer_demographics"]).enumerate() {
+        let layout = Layout {
+            format: Format::Json,
+            framing: Framing::Confluent,
+            row_type: input.row_type.clone(),
+            key: input.key.clone(),
+            time_column: input.time_column,
+            shape: input.shape,
+        };
+        let mut decoder = Decoder::new(layout, "{}", None).unwrap();
+        decoder.add_schema(0, "{}").unwrap();
+        let lines = fs::read_to_string(root().join(format!("products/data/customers/{file}.jsonl"))).unwrap();
+        let framed = |json: &Value| [&[0; 5], json.to_string().as_bytes()].concat();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Of each key the last row, without the deletes.
+        let latest: BTreeMap<&str, &Value> = lines.iter().map(|line| (line["key"].as_str().unwrap(), &line["value"])).collect();
+        let rows: Vec<Vec<u8>> = latest.into_values().filter(|value| !value.is_null()).map(framed).collect();
+        let records: Vec<Record<'_>> = rows.iter().map(|row| Record::new(None, Some(row), 0)).collect();
+        let decoded = decoder.decode(&records);
+        assert!(decoded.bad.is_empty() && decoded.batch.len() > 100);
+        flow.step(vec![(at, decoded.batch)], 0).unwrap();
+        let join = &flow.explain(query).inputs[0];
+        estimated += join.entries[at].1 * rows.len();
+    }
+    let taken = flow.state_bytes();
+    println!("{estimated} bytes estimated, {taken} taken");
+    assert!(taken < 2 * estimated && estimated < 2 * taken, "{estimated} bytes estimated, {taken} taken");
 }
