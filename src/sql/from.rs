@@ -8,7 +8,7 @@ use datafusion_sql::sqlparser::ast::{
 use std::sync::Arc;
 
 use super::codes;
-use super::join::{self, Conjunct};
+use super::join::{self, Conjunct, Near};
 use super::names::Scope;
 use super::nulls::{Facts, facts_of};
 use super::parse::{name_of, relation_name};
@@ -35,6 +35,8 @@ pub(crate) struct Side {
     pub(crate) time: Option<usize>,
     /// Columns of which no two rows of an append node have equal values, where such are known.
     pub(crate) unique: Option<Vec<Column>>,
+    /// How far the event time of a stream's rows may be from that of the inputs that they are made of.
+    pub(crate) near: Vec<Near>,
 }
 
 impl Side {
@@ -91,11 +93,15 @@ pub(crate) fn bind<'a>(select: &'a Select, scope: &mut Scope<'a>, filter: &mut V
     let side = first.come_in_sight(scope);
     let mut from = Some(From { side, facts: Facts::new(), same: Vec::new() });
     // After a join that is wrong, the others are looked at too, only for what is wrong with them.
-    for (at, (named, related)) in named.iter().skip(1).zip(related).enumerate() {
+    for (at, (one, related)) in named.iter().skip(1).zip(related).enumerate() {
+        // What WHERE asks is asked of the rows that a later join adds for the missing ones, too.
+        let mut later = named.iter().skip(at + 2).filter_map(|named| named.join);
+        let mut none = Vec::new();
+        let filter = if later.any(|join| join::keeps_right(&join.join_operator)) { &mut none } else { &mut *filter };
         from = match related {
-            Related::Factor(factor) => factor_joined(from, *factor, named.join, scope, filter),
+            Related::Factor(factor) => factor_joined(from, *factor, one.join, scope, filter),
             Related::Unnest(unnest) => {
-                let outer = match named.join {
+                let outer = match one.join {
                     Some(join) => unnest::outer(&join.join_operator, &unnest.place, scope),
                     None => Some(false),
                 };
@@ -190,16 +196,24 @@ fn joined(left: Option<From>, join: Joined<'_>, scope: &mut Scope<'_>, filter: &
     let From { side: left, mut facts, mut same } = left?;
     let newest = scope.inputs.len().checked_sub(1)?;
     let conjuncts: Vec<Conjunct> = conjuncts.into_iter().map(|bound| join::classify(bound, newest, scope)).collect();
-    if kind == JoinKind::Inner {
-        facts.extend(conjuncts.iter().flat_map(|c| facts_of(&c.bound.expr)));
+    match kind {
+        JoinKind::Inner => facts.extend(conjuncts.iter().flat_map(|c| facts_of(&c.bound.expr))),
+        JoinKind::Left => {}
+        // What is known of the left side's rows is not known of those that it lacks.
+        JoinKind::Right => facts = Facts::new(),
+        JoinKind::Full => facts = join::either_side(&conjuncts, &facts, &schema),
     }
     windows::in_time(&left.node, &right.node, &place, scope)?;
     let request = join::Request { left, right, kind, conjuncts, place, as_of };
     let side = join::join(request, scope, filter, &schema, &mut same)?;
-    if kind == JoinKind::Left
-        && let Some(input) = scope.inputs.last_mut()
-    {
-        input.optional = true;
+    for (at, input) in scope.inputs.iter_mut().enumerate() {
+        let (left, right) = (at < newest, at == newest);
+        input.optional |= match kind {
+            JoinKind::Inner => false,
+            JoinKind::Left => right,
+            JoinKind::Right => left,
+            JoinKind::Full => true,
+        };
     }
     Some(From { side, facts, same })
 }
@@ -271,16 +285,13 @@ impl Factor {
     fn come_in_sight(self, scope: &mut Scope<'_>) -> Side {
         let time = Some(scope.inputs.len());
         scope.inputs.push(self.input);
-        Side { node: self.node, time, unique: self.unique }
+        let near = time.map(Near::same).into_iter().collect();
+        Side { node: self.node, time, unique: self.unique, near }
     }
 }
 
-/// What is planned.
-const NOT_YET: &[&str] = &["RIGHT JOIN", "FULL JOIN"];
-
 fn refuse(scope: &mut Scope<'_>, place: &Place, what: &str, help: &str) {
-    let yet = if NOT_YET.contains(&what) { " yet" } else { "" };
-    let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place.clone(), format!("{what} is not supported{yet}"));
+    let diagnostic = Diagnostic::error(codes::UNSUPPORTED, place.clone(), format!("{what} is not supported"));
     scope.diagnostics.push(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
 }
 
@@ -512,20 +523,23 @@ fn check_aliases(related: &[Related<'_>], scope: &mut Scope<'_>) -> Option<()> {
     fine
 }
 
-/// The kind of a join and its condition; all kinds but INNER and LEFT are refused by name.
+/// The kind of a join and its condition. All kinds that are not carried out are refused by name.
 fn operator<'j>(operator: &'j JoinOperator, factor: &Factor, scope: &mut Scope<'_>) -> Option<(JoinKind, &'j JoinConstraint)> {
-    let left = "write it as a LEFT JOIN with the sides exchanged";
     let (what, help) = match operator {
         JoinOperator::Join(on) | JoinOperator::Inner(on) => return Some((JoinKind::Inner, on)),
         JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => return Some((JoinKind::Left, on)),
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => ("RIGHT JOIN", left),
-        JoinOperator::FullOuter(_) => ("FULL JOIN", "write a LEFT JOIN"),
-        JoinOperator::CrossJoin(_) => ("CROSS JOIN", "write JOIN .. ON .. with equal columns"),
+        JoinOperator::Right(on) | JoinOperator::RightOuter(on) => return Some((JoinKind::Right, on)),
+        JoinOperator::FullOuter(on) => return Some((JoinKind::Full, on)),
+        JoinOperator::CrossJoin(_) => {
+            ("CROSS JOIN", "every row would meet every row that ever comes: write JOIN .. ON .. with equal columns")
+        }
         JoinOperator::Semi(_) | JoinOperator::LeftSemi(_) => {
             ("SEMI JOIN", "write JOIN .. ON .., and only columns of the left side")
         }
         JoinOperator::Anti(_) | JoinOperator::LeftAnti(_) => ("ANTI JOIN", "write LEFT JOIN .. ON .. WHERE other.key IS NULL"),
-        JoinOperator::RightSemi(_) | JoinOperator::RightAnti(_) => ("RIGHT SEMI or ANTI JOIN", left),
+        JoinOperator::RightSemi(_) | JoinOperator::RightAnti(_) => {
+            ("RIGHT SEMI or ANTI JOIN", "write a JOIN, or a LEFT JOIN, with the sides exchanged")
+        }
         JoinOperator::AsOf { .. } => ("ASOF JOIN", "write JOIN: a stream's row meets the table's row as of its own time"),
         JoinOperator::CrossApply | JoinOperator::OuterApply => ("APPLY", "write JOIN .. ON .."),
         JoinOperator::StraightJoin(_) => ("STRAIGHT_JOIN", "write JOIN"),
@@ -541,9 +555,9 @@ fn condition<'j>(constraint: &'j JoinConstraint, factor: &Factor, scope: &mut Sc
         JoinConstraint::On(condition) => Some(condition),
         JoinConstraint::Using(columns) => {
             let alias = &factor.input.alias;
-            let column = columns.first().map(ToString::to_string).unwrap_or_default();
+            let equal: Vec<String> = columns.iter().map(|column| format!("{alias}.{column} = other.{column}")).collect();
             let place = scope.text.place_of_word_after(&["USING"], place_start(scope, &factor.place));
-            refuse(scope, &place, "USING", &format!("write ON {alias}.{column} = other.{column}"));
+            refuse(scope, &place, "USING", &format!("write ON {}", equal.join(" AND ")));
             None
         }
         JoinConstraint::Natural => {

@@ -7,15 +7,76 @@ use datafusion_expr::{Between, BinaryExpr, Case, Expr, Operator};
 
 use super::functions::{self, Nulls};
 
-/// Columns that are known not to be NULL in the rows that are looked at.
-pub(crate) type Facts = HashSet<Column>;
+/// What is known of the rows that are looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// Columns that are not NULL.
+    known: HashSet<Column>,
+    /// Columns of which one at least is not NULL.
+    either: Vec<Vec<Column>>,
+}
+
+impl Facts {
+    pub(crate) fn new() -> Self {
+        Facts::default()
+    }
+
+    /// These columns are not NULL, too.
+    pub(crate) fn extend(&mut self, columns: impl IntoIterator<Item = Column>) {
+        self.known.extend(columns);
+    }
+
+    /// This column is not NULL, too.
+    pub(crate) fn insert(&mut self, column: Column) {
+        self.known.insert(column);
+    }
+
+    /// One of these columns at least is not NULL.
+    pub(crate) fn insert_either(&mut self, columns: Vec<Column>) {
+        self.either.push(columns);
+    }
+
+    /// Columns of which one at least is not NULL, if the expression is one of them and never NULL: a column, or what
+    /// COALESCE makes of some.
+    pub(crate) fn either_of(&self, expr: &Expr, schema: &DFSchema) -> Option<Vec<Column>> {
+        if nullable(expr, schema, self) {
+            return None;
+        }
+        match expr {
+            Expr::Case(case) => {
+                let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+                results.map(|result| bare(result).cloned()).collect()
+            }
+            expr => Some(vec![bare(expr)?.clone()]),
+        }
+    }
+
+    /// Where these columns are NULL, others are not.
+    fn extend_where_null(&mut self, null: &[Column]) {
+        for either in &self.either {
+            let mut rest = either.iter().filter(|column| !null.contains(column));
+            if let (Some(only), None) = (rest.next(), rest.next()) {
+                self.known.insert(only.clone());
+            }
+        }
+    }
+}
+
+/// The column that an expression is, but for a cast.
+fn bare(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Cast(cast) => bare(&cast.expr),
+        _ => None,
+    }
+}
 
 /// Whether the expression may be NULL, for rows of `schema` of which `facts` hold.
 pub(crate) fn nullable(expr: &Expr, schema: &DFSchema, facts: &Facts) -> bool {
     let may = |e: &Expr| nullable(e, schema, facts);
     match expr {
         Expr::Column(column) => {
-            !facts.contains(column) && !schema.field_from_column(column).is_ok_and(|field| !field.is_nullable())
+            !facts.known.contains(column) && !schema.field_from_column(column).is_ok_and(|field| !field.is_nullable())
         }
         Expr::Literal(value, _) => value.is_null(),
         Expr::Alias(alias) => may(&alias.expr),
@@ -39,22 +100,30 @@ pub(crate) fn nullable(expr: &Expr, schema: &DFSchema, facts: &Facts) -> bool {
     }
 }
 
-/// A CASE may be NULL if a branch may, or if there is no ELSE. In a branch its condition holds.
+/// A CASE may be NULL if a branch may, or if there is no ELSE. In a branch its condition holds, and those before it do not:
+/// COALESCE is such a CASE.
 fn case_nullable(case: &Case, schema: &DFSchema, facts: &Facts) -> bool {
     let Some(otherwise) = &case.else_expr else { return true };
-    let branch = |(when, then): &(Box<Expr>, Box<Expr>)| {
+    let (mut facts, mut null) = (facts.clone(), Vec::new());
+    for (when, then) in &case.when_then_expr {
         let mut inside = facts.clone();
         if case.expr.is_none() {
             inside.extend(facts_of(when));
         }
-        nullable(then, schema, &inside)
-    };
-    case.when_then_expr.iter().any(branch) || nullable(otherwise, schema, facts)
+        if nullable(then, schema, &inside) {
+            return true;
+        }
+        if let (None, Expr::IsNotNull(column)) = (&case.expr, when.as_ref()) {
+            null.extend(bare(column).cloned());
+            facts.extend_where_null(&null);
+        }
+    }
+    nullable(otherwise, schema, &facts)
 }
 
 /// The columns that are not NULL wherever the condition is true.
-pub(crate) fn facts_of(condition: &Expr) -> Facts {
-    let mut facts = Facts::new();
+pub(crate) fn facts_of(condition: &Expr) -> HashSet<Column> {
+    let mut facts = HashSet::new();
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
             facts.extend(facts_of(left));
@@ -91,7 +160,7 @@ pub(crate) fn facts_of(condition: &Expr) -> Facts {
 }
 
 /// Adds the columns without which the expression is NULL.
-fn needed(expr: &Expr, facts: &mut Facts) {
+fn needed(expr: &Expr, facts: &mut HashSet<Column>) {
     match expr {
         Expr::Column(column) => {
             facts.insert(column.clone());

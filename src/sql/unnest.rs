@@ -113,7 +113,7 @@ pub(crate) fn bind(left: Option<From>, unnest: Unnest<'_>, outer: bool, scope: &
         unique
     });
     let node = operator(node, list.expr, &found, &fields, &unnest, outer);
-    Some(From { side: Side { node, time: side.time, unique }, facts, same })
+    Some(From { side: Side { node, unique, time: side.time, near: side.near }, facts, same })
 }
 
 /// What the elements of a list are; a map's are its entries.
