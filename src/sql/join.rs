@@ -464,7 +464,7 @@ fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {
         return refuse(scope, place, message, "make a product of its own of it, with a key, and read that");
     };
     if is_grouped(&table.node) {
-        let message = "a stream can't be joined with groups in the same query: what a group was before is not kept";
+        let message = "a stream can't be joined with groups, or the first rows of them, in the same query: what they were before is not kept";
         return refuse(scope, place, message, "make a product of its own of the sub-query, and read that");
     }
     let conjuncts = conjuncts.into_iter().map(without_time).collect();
@@ -485,9 +485,11 @@ fn lookup_join(request: Request, scope: &mut Scope<'_>) -> Option<Side> {
     Some(Side { node, time, unique, near })
 }
 
-/// Whether a table's rows come only when a step ends, so that nobody knows when each became true.
+/// Whether a table's older rows are lost: groups come when a step ends, and after a restart they, and the first rows of
+/// partitions, come back as they are then.
 fn is_grouped(table: &Node) -> bool {
-    matches!(table, Node::Aggregate { .. } | Node::TopN { .. }) || table.inputs().into_iter().any(is_grouped)
+    let grouped = matches!(table, Node::Aggregate { .. } | Node::TopN { .. } | Node::Rekey { .. });
+    grouped || table.inputs().into_iter().any(is_grouped)
 }
 
 /// Conditions on times mean nothing special outside of a join of two streams.
