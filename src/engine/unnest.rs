@@ -148,3 +148,102 @@ impl Operator for Unnest {
         Description::stateless(name, &self.schema, &self.changes, inputs).detail("elements of", self.list.text())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BooleanArray, Int64Builder, ListArray, ListBuilder, MapBuilder, RecordBatch, StringArray, StringBuilder};
+    use arrow::buffer::{NullBuffer, OffsetBuffer};
+    use arrow::datatypes::{Field, Fields, Schema};
+    use arrow::util::display::array_value_to_string;
+    use datafusion_expr::col;
+
+    /// What comes of rows a, b and c with these lists, of which b is deleted: a line for each row, without the list.
+    fn unnested(lists: ArrayRef, made: &[DataType], outer: bool, ordinality: bool) -> Result<String, CompileError> {
+        let fields = vec![Field::new("name", DataType::Utf8, true), Field::new("list", lists.data_type().clone(), true)];
+        let input = Schema::new(fields.clone());
+        let names = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+        let rows = RecordBatch::try_new(Arc::new(input.clone()), vec![names, lists]).unwrap();
+        let deletes = Some(BooleanArray::from(vec![false, true, false]));
+        let batch = Batch { deletes, ..Batch::inserts(rows, vec![1, 2, 3].into()) };
+        let made = made.iter().enumerate().map(|(i, made)| Field::new(format!("c{i}"), made.clone(), true));
+        let schema = Schema::new(fields.into_iter().chain(made).collect::<Vec<_>>());
+        let (input, schema) = (DFSchema::try_from(input).unwrap(), DFSchema::try_from(schema).unwrap());
+        let wanted: Vec<bool> = schema.fields().iter().map(|field| field.name() != "list").collect();
+        let edge = (&input, &Changes::Retract);
+        let out = Unnest::compile(&col("list"), (outer, ordinality), edge, &schema, &wanted)?.push(0, &batch).unwrap().unwrap();
+        assert_eq!(out.rows.column(1).null_count(), out.len(), "the list is repeated");
+        let line = |i: usize| {
+            let values = out.rows.columns().iter().enumerate().filter(|(at, _)| *at != 1);
+            let value = |column: &ArrayRef| match column.is_null(i) {
+                true => "null".to_owned(),
+                false => array_value_to_string(column, i).unwrap(),
+            };
+            let values: Vec<String> = values.map(|(_, column)| value(column)).collect();
+            format!("{}{} {}", if out.is_delete(i) { '-' } else { '+' }, out.times[i], values.join(" "))
+        };
+        Ok((0..out.len()).map(line).collect::<Vec<_>>().join("; "))
+    }
+
+    /// `[7, null]`, `[8]`, and `[]` or null.
+    fn numbers(null: bool) -> ArrayRef {
+        let mut list = ListBuilder::new(Int64Builder::new());
+        list.append_value([Some(7), None]);
+        list.append_value([Some(8)]);
+        list.append(!null);
+        Arc::new(list.finish())
+    }
+
+    #[test]
+    fn elements_come_in_their_order() {
+        let made = [DataType::Int64, DataType::Int64];
+        for null in [false, true] {
+            let of =
+                |outer, ordinality| unnested(numbers(null), &made[..1 + usize::from(ordinality)], outer, ordinality).unwrap();
+            assert_eq!(of(false, false), "+1 a 7; +1 a null; -2 b 8");
+            assert_eq!(of(true, true), "+1 a 7 1; +1 a null 2; -2 b 8 1; +3 c null null");
+        }
+    }
+
+    #[test]
+    fn structs_are_spread_where_the_schema_says_so() {
+        let fields = Fields::from(vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)]);
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(StringArray::from(vec![Some("x"), Some("hidden"), None]))];
+        let structs = StructArray::new(fields.clone(), columns, Some(NullBuffer::from(vec![true, false, true])));
+        let item = Arc::new(Field::new("item", structs.data_type().clone(), true));
+        let ends = OffsetBuffer::new(vec![0, 2, 3, 3].into());
+        let lists: ArrayRef = Arc::new(ListArray::new(item, ends, Arc::new(structs), None));
+        let spread = unnested(lists.clone(), &[DataType::Int64, DataType::Utf8], true, false).unwrap();
+        assert_eq!(spread, "+1 a 1 x; +1 a null null; -2 b 3 null; +3 c null null");
+        let whole = unnested(lists.clone(), &[DataType::Struct(fields)], false, false).unwrap();
+        assert_eq!(whole, "+1 a {n: 1, t: x}; +1 a null; -2 b {n: 3, t: }");
+        let refused = unnested(lists, &[DataType::Utf8], false, false).unwrap_err().to_string();
+        assert_eq!(refused, "the columns that list makes are not its elements");
+    }
+
+    #[test]
+    fn a_map_gives_keys_and_values() {
+        let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+        for entries in [vec![("x", Some(1)), ("y", None)], vec![("z", Some(3))], vec![]] {
+            for (key, value) in entries {
+                map.keys().append_value(key);
+                map.values().append_option(value);
+            }
+            map.append(true).unwrap();
+        }
+        let made = [DataType::Utf8, DataType::Int64, DataType::Int64];
+        let out = unnested(Arc::new(map.finish()), &made, false, true).unwrap();
+        assert_eq!(out, "+1 a x 1 1; +1 a y null 2; -2 b z 3 1");
+    }
+
+    /// Slices of lists begin elsewhere in the values.
+    #[test]
+    fn what_has_no_elements_is_refused_and_a_slice_is_its_rows() {
+        let more: ArrayRef = arrow::compute::concat(&[numbers(false).as_ref(), numbers(false).as_ref()]).unwrap();
+        let out = unnested(more.slice(1, 3), &[DataType::Int64], false, false).unwrap();
+        assert_eq!(out, "+1 a 8; +3 c 7; +3 c null");
+        let refused = unnested(Arc::new(Int64Array::from(vec![1, 2, 3])), &[DataType::Int64], false, false).unwrap_err();
+        assert_eq!(refused.to_string(), "list is BIGINT, which has no elements");
+    }
+}

@@ -21,6 +21,7 @@ use proptest::prelude::*;
 
 mod windows;
 
+mod first_row;
 mod interval_join;
 mod lookup_join;
 mod rows;

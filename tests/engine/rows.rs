@@ -434,4 +434,120 @@ proptest! {
         prop_assert_eq!(run_all(&query, &cut(&arrivals, &cuts)), wanted);
         restart(&query, &arrivals, &cuts, &replay, at)?;
     }
+
+    /// Results by key, as they go to a topic.
+    #[test]
+    fn results_by_key_are_their_twins(
+        plan in plan(2, Shape::Table), histories in histories(8, 14), top in top(), rekeyed: Option<bool>, cuts in cuts(),
+        replay in cuts(), at in 0.0f64..1.0,
+    ) {
+        let mut builder = Builder { inputs: Vec::new(), shape: Shape::Table, names: 0 };
+        let node = builder.node(&plan);
+        let top = Top { numbered: top.numbered || top.limit > 1, ..top };
+        let key = rekeyed.map(usize::from);
+        let root = match key {
+            Some(key) => Node::Rekey { input: Box::new(node), key: vec![key] },
+            None => top_n(node, top),
+        };
+        let query = query(builder.inputs, root);
+        let arrivals = merged(&query, &histories);
+        let history: History = slow(&plan, &arrivals, Shape::Table, false, &mut 0).into_iter().map(|(_, record)| record).collect();
+        let mut wanted = match key {
+            Some(key) => slow_rekey_of_topic(&history, key),
+            None => slow_top(&history, top, false),
+        };
+        for record in wanted.iter_mut().filter(|record| record.delete) {
+            let others = record.row.iter_mut().enumerate().filter(|(at, _)| !query.key.contains(at));
+            others.for_each(|(_, value)| *value = null());
+        }
+        prop_assert_eq!(run_all(&query, &cut(&arrivals, &cuts)), wanted);
+        restart(&query, &arrivals, &cuts, &replay, at)?;
+    }
+}
+
+/// A row without a key goes up once and is not kept.
+fn slow_rekey_of_topic(history: &History, key: usize) -> History {
+    let all = history.iter().cloned().enumerate();
+    let (without, with): (Vec<_>, Vec<_>) = all.partition(|(_, record)| record.row[key] == null());
+    let mut out = by_cause(&with, &|history| slow_rekey(history, key, false));
+    out.extend(without.into_iter().filter(|(_, record)| !record.delete));
+    out.sort_by_key(|(at, _)| *at);
+    out.into_iter().map(|(_, record)| record).collect()
+}
+
+fn table_plan(plan: &Plan) -> (Vec<Input>, Node) {
+    let mut builder = Builder { inputs: Vec::new(), shape: Shape::Table, names: 0 };
+    let node = builder.node(plan);
+    (builder.inputs, node)
+}
+
+/// It takes back what was never sent, and that was told when it came.
+#[test]
+fn a_delete_of_a_row_that_could_not_be_computed_is_silent() {
+    let (inputs, node) = table_plan(&Plan::Divide(Box::new(Plan::Scan)));
+    let mut dataflow = Dataflow::compile(&query(inputs, distinct(node))).unwrap();
+    dataflow.on_bad_row(BadRow::SetAside);
+    let delete = Record { delete: true, ..record(3, "x", None) };
+    let mut step = |record: Record| {
+        let sent = step_once(&mut dataflow, &(vec![(0, batch_of(&[record]))], 0)).len();
+        (sent, dataflow.take_bad_rows().len())
+    };
+    assert_eq!(step(record(1, "x", Some(0))), (0, 1));
+    assert_eq!(step(record(2, "x", Some(3))), (1, 0));
+    assert_eq!(step(record(2, "x", Some(0))), (1, 1));
+    assert_eq!(step(delete), (0, 0));
+}
+
+#[test]
+fn a_result_without_a_key_is_refused() {
+    let (inputs, node) = table_plan(&Plan::Scan);
+    let refused = Dataflow::compile(&query(inputs, node)).err().unwrap().to_string();
+    insta::assert_snapshot!(refused, @"the result takes back whole rows, and a topic can only take back what it knows by a key; give the product a key, or group the rows");
+}
+
+/// What was kept for rows that are gone is gone.
+#[test]
+fn state_goes_with_the_rows() {
+    let top = Top { by_t: false, descending: true, nulls_first: false, limit: 2, numbered: true };
+    let plan = Plan::Rekey(Box::new(Plan::Top(top, Box::new(Plan::Timed(Box::new(Plan::Distinct(Box::new(Plan::Scan))))))));
+    let (inputs, node) = table_plan(&plan);
+    let mut dataflow = Dataflow::compile(&query(inputs, distinct(node))).unwrap();
+    let records: Vec<Record> = (0..100).map(|i| record(i, &format!("k{i}"), Some(i % 7))).collect();
+    step_once(&mut dataflow, &(vec![(0, batch_of(&records))], 0));
+    assert!(dataflow.state_bytes() > 10_000);
+    let mut there = BTreeSet::new();
+    let mut drain = |dataflow: &mut Dataflow| {
+        dataflow.drain_changelog(&mut |key, value| {
+            if value.is_some() {
+                there.insert(key.to_vec())
+            } else {
+                there.remove(key)
+            };
+        });
+        there.len()
+    };
+    assert!(drain(&mut dataflow) > 200);
+    let deletes: Vec<Record> = records.into_iter().map(|record| Record { delete: true, ..record }).collect();
+    step_once(&mut dataflow, &(vec![(0, batch_of(&deletes))], 200));
+    assert_eq!(dataflow.state_bytes(), 0);
+    // How many rows have come.
+    assert_eq!(drain(&mut dataflow), 2);
+}
+
+#[test]
+fn what_operators_on_rows_remember_is_said() {
+    let plan = Plan::Union(vec![Plan::Timed(Box::new(Plan::Scan)), Plan::Scan]);
+    let (inputs, node) = table_plan(&plan);
+    let root = Node::Rekey { input: Box::new(node), key: vec![1] };
+    let text = Dataflow::compile(&query(inputs, root)).unwrap().describe().to_string();
+    for wanted in [
+        "rekey [upsert by n]",
+        "all 0 rows of 0 keys, in the order in which they came; it grows with the tables below",
+        "rebuilt from: the changelog, since the tables' topics do not know that order any more",
+        "the event times of 0 different rows that are there",
+        "the last row of each of 0 keys (i1.k)",
+        "rebuilt from: the tables below, their topics read whole",
+    ] {
+        assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+    }
 }
