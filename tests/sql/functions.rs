@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mesh::engine::{Batch, Dataflow};
 use mesh::model::product::{Shape, SqlOrigin, SqlText};
-use mesh::sql::{Relation, Relations, Target, bind};
+use mesh::sql::{Relation, Relations, Target, bind, functions};
 
 /// One stream without a key: expressions are computed over one row of it, in which everything is NULL.
 #[derive(Debug)]
@@ -90,11 +90,97 @@ fn functions_give_what_the_list_says() {
     }
 }
 
+/// Writes the file if that is asked for, and else compares it.
+fn settle(file: &Path, text: &str, rewritten: &str) {
+    if std::env::var_os("MESH_UPDATE").is_some() {
+        std::fs::write(file, rewritten).unwrap();
+    } else {
+        assert_eq!(rewritten, text);
+    }
+}
+
+/// `docs/functions.md` lists what is offered, no more and no less, and every example gives what it says.
 #[test]
-fn probe() {
-    let Some(file) = std::env::var_os("PROBE") else { return };
-    for line in std::fs::read_to_string(file).unwrap().lines().filter(|l| !l.is_empty()) {
-        let shown = std::panic::catch_unwind(|| value(line)).unwrap_or_else(|_| "PANIC".into());
-        eprintln!("{line} => {}", shown.chars().take(160).collect::<String>());
+fn the_documented_functions_are_those_that_are_offered() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/functions.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (mut listed, mut rewritten) = (Vec::new(), String::new());
+    let (tables, _) = text.split_once("## Other names\n").unwrap();
+    for line in tables.lines() {
+        let cells: Vec<&str> = line.trim_matches(['|', ' ']).split(" | ").collect();
+        match cells.as_slice() {
+            [signature, _, example, _] if signature.starts_with('`') => {
+                let name = signature.trim_matches('`').split('(').next().unwrap();
+                let offered = functions::scalar(name).unwrap_or_else(|| panic!("{name} is not offered"));
+                assert_eq!(offered.udf.name(), name, "the table has the functions' own names");
+                assert!(example.contains(&format!("{name}(")), "{example} is no example of {name}");
+                listed.push(name.to_owned());
+                let (nulls, gives) = (format!("{:?}", offered.nulls).to_lowercase(), value(example.trim_matches('`')));
+                assert!(!gives.starts_with("refused") && !gives.starts_with("error"), "{example}: {gives}");
+                rewritten += &format!("| {signature} | {nulls} | {example} | `{gives}` |\n");
+            }
+            _ => rewritten += &format!("{line}\n"),
+        }
+    }
+    let missing: Vec<&str> = functions::scalar_names()
+        .filter(|n| functions::scalar(n).unwrap().udf.name() == *n)
+        .filter(|n| !listed.iter().any(|l| l == n))
+        .collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+    let other = functions::scalar_names().filter_map(|name| {
+        let own = functions::scalar(name).unwrap().udf.name();
+        (own != name).then(|| format!("`{name}` is `{own}`"))
+    });
+    rewritten += &format!("## Other names\n\n{}.\n", other.collect::<Vec<_>>().join(",\n"));
+    settle(&file, &text, &rewritten);
+}
+
+/// Three-valued logic, all of it: computed by its definition, with true above unknown above false.
+#[test]
+fn logic_has_three_values() {
+    let values = [("TRUE", 2), ("CAST(NULL AS BOOLEAN)", 1), ("FALSE", 0)];
+    let shown = |rank: i32| ["false", "NULL", "true"][rank as usize];
+    for (a, x) in values {
+        assert_eq!(value(&format!("NOT {a}")), shown(2 - x));
+        for (test, holds) in [("TRUE", x == 2), ("FALSE", x == 0), ("UNKNOWN", x == 1), ("NULL", x == 1)] {
+            assert_eq!(value(&format!("{a} IS {test}")), holds.to_string(), "{a} IS {test}");
+            assert_eq!(value(&format!("{a} IS NOT {test}")), (!holds).to_string(), "{a} IS NOT {test}");
+        }
+        for (b, y) in values {
+            assert_eq!(value(&format!("{a} AND {b}")), shown(x.min(y)), "{a} AND {b}");
+            assert_eq!(value(&format!("{a} OR {b}")), shown(x.max(y)), "{a} OR {b}");
+            let equal = if x == 1 || y == 1 { 1 } else { 2 * i32::from(x == y) };
+            assert_eq!(value(&format!("{a} = {b}")), shown(equal), "{a} = {b}");
+            assert_eq!(value(&format!("{a} <> {b}")), shown(2 - equal), "{a} <> {b}");
+            assert_eq!(value(&format!("{a} IS DISTINCT FROM {b}")), (x != y).to_string());
+            assert_eq!(value(&format!("{a} IS NOT DISTINCT FROM {b}")), (x == y).to_string());
+        }
+    }
+}
+
+/// Results of whole-number arithmetic over one batch, each row's by itself, against 128 bits.
+#[test]
+fn whole_numbers_never_wrap() {
+    let numbers = [i64::MIN, i64::MIN + 1, -4_294_967_296, -3, -1, 0, 1, 2, 7, 3_037_000_500, i64::MAX - 1, i64::MAX];
+    let literal = |n: i64| format!("CAST('{n}' AS BIGINT)");
+    let expected = |n: Option<i128>| n.and_then(|n| i64::try_from(n).ok()).map(|n| n.to_string());
+    let check = |expr: String, exact: Option<i128>| {
+        let gives = value(&expr);
+        match expected(exact) {
+            Some(number) => assert_eq!(gives, number, "{expr}"),
+            None => assert!(gives.starts_with("error in "), "{expr} gives {gives}"),
+        }
+    };
+    for a in numbers {
+        check(format!("-{}", literal(a)), Some(-i128::from(a)));
+        check(format!("abs({})", literal(a)), Some(i128::from(a).abs()));
+        for b in numbers {
+            let (x, y) = (i128::from(a), i128::from(b));
+            check(format!("{} + {}", literal(a), literal(b)), Some(x + y));
+            check(format!("{} - {}", literal(a), literal(b)), Some(x - y));
+            check(format!("{} * {}", literal(a), literal(b)), Some(x * y));
+            check(format!("{} / {}", literal(a), literal(b)), x.checked_div(y));
+            check(format!("{} % {}", literal(a), literal(b)), x.checked_rem(y));
+        }
     }
 }
