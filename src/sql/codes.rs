@@ -37,9 +37,12 @@ pub const ALL: &[CodeDoc] = &[
     CodeDoc {
         code: UNSUPPORTED,
         title: "a form of SQL that is not carried out",
-        explanation: "Nothing in a query is ignored: what is not carried out is refused at its place. Carried out are \
-            SELECT, FROM, JOIN (inner and left), WHERE, GROUP BY with latest, earliest, count, sum, min, max and avg, \
-            and HAVING. What would need sorting or cutting a stream that never ends (ORDER BY, LIMIT) has no meaning here.",
+        explanation: "Nothing in a query is ignored: what is not carried out is refused at its place, with a form that works. \
+            A query is a SELECT, or several with UNION, with sub-queries in FROM and in WITH. What would need sorting or cutting \
+            a stream that never ends (ORDER BY, LIMIT) has no meaning here: the first rows of each part of it are\n\n  \
+            SELECT station_id, capacity FROM stations_info\n  \
+            QUALIFY ROW_NUMBER() OVER (PARTITION BY region_id ORDER BY capacity DESC) <= 3\n\n\
+            Sub-queries stand in FROM only: write a JOIN for IN and EXISTS.",
     },
     CodeDoc {
         code: UNKNOWN_RELATION,
@@ -95,8 +98,8 @@ pub const ALL: &[CodeDoc] = &[
         code: RESULT,
         title: "the result does not fit the product",
         explanation: "A product says whether it is a stream or a table, and what its key is; the query must give just that. \
-            A table needs one row for each key: GROUP BY the key, for instance with latest(x), or a join of tables on \
-            their keys. A stream needs rows that are never taken back.",
+            A table needs one row for each key: GROUP BY the key, for instance with latest(x), or read a table; a table under \
+            another key than its own has the last row of each. A stream needs rows that are never taken back.",
     },
     CodeDoc {
         code: NOT_DETERMINISTIC,

@@ -33,7 +33,7 @@ pub(crate) struct Side {
     pub(crate) node: Node,
     /// The input whose `rowtime` is the event time of the node's rows; `None` where it is the later of several.
     pub(crate) time: Option<usize>,
-    /// Columns of which no two rows of an append node have equal values, where such are known.
+    /// Columns of which no two rows that are there have equal values, where such are known beside a key.
     pub(crate) unique: Option<Vec<Column>>,
     /// How far the event time of a stream's rows may be from that of the inputs that they are made of.
     pub(crate) near: Vec<Near>,
@@ -274,7 +274,7 @@ pub(crate) struct Factor {
     pub(crate) input: Input,
     /// Its rows: the columns of the input's schema.
     pub(crate) node: Node,
-    /// Columns of which no two rows have equal values, where such are known of an append node.
+    /// Columns of which no two rows that are there have equal values, where such are known.
     pub(crate) unique: Option<Vec<Column>>,
     pub(crate) place: Place,
     pub(crate) as_of: Option<Ast>,

@@ -24,18 +24,36 @@ pub(crate) fn check(selected: &mut Selected, target: &Target<'_>, scope: &mut Sc
     let before = scope.diagnostics.len();
     let key = key_of(selected, target, scope);
     if target.shape == Shape::Table && !has_errors(scope.diagnostics.get(before..).unwrap_or_default()) {
-        rekey(&mut selected.root, &key);
+        let own = selected.root.changes();
+        let same = matches!(&own, Changes::Upsert(own) if same_columns(own, &key));
+        match own {
+            _ if same => {}
+            Changes::Append => {}
+            _ if has_groups(&selected.root) && !unique(selected, &key) => scope.diagnostics.push(no_order(target, scope)),
+            _ => rekey(&mut selected.root, &key),
+        }
     }
     key
+}
+
+/// Whether rows of groups are among the result's: they come when a step of the dataflow ends, in no certain order.
+fn has_groups(node: &Node) -> bool {
+    let groups = matches!(node, Node::Aggregate { changes: Changes::Upsert(_), .. });
+    groups || node.inputs().into_iter().any(has_groups)
+}
+
+/// That of groups with equal keys none is the last.
+fn no_order(target: &Target<'_>, scope: &Scope<'_>) -> Diagnostic {
+    let names = target.key.join(", ");
+    let message = format!("groups change in no certain order: nothing says which of several with one key ({names}) counts");
+    let help =
+        format!("GROUP BY {names} around it, with min(x) or max(x) for the other columns, or declare the result's own key");
+    Diagnostic::error(codes::RESULT, scope.text.start(), message).help(help)
 }
 
 /// Puts a table's rows under another key than their own. Of rows with equal keys the last one counts.
 fn rekey(root: &mut Node, key: &[usize]) {
     let own = root.changes();
-    let same = matches!(&own, Changes::Upsert(own) if same_columns(own, key));
-    if same || own == Changes::Append {
-        return;
-    }
     // Something to stand in its place while it is wrapped.
     let node =
         std::mem::replace(root, Node::Union { inputs: Vec::new(), schema: root.schema().clone(), changes: Changes::Append });
@@ -120,7 +138,7 @@ fn missing(column: &str, schema: &DFSchema, selected: &Selected, scope: &Scope<'
         .help(help)
 }
 
-/// Whether no two rows of a stream have the same key.
+/// Whether no two rows that are there have the same key.
 fn unique(selected: &Selected, key: &[usize]) -> bool {
     selected.unique.as_ref().is_some_and(|unique| unique.iter().all(|position| key.contains(position)))
 }

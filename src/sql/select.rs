@@ -50,7 +50,7 @@ pub(crate) struct Rows {
     pub(crate) facts: Facts,
     /// The columns of a table's key.
     pub(crate) key: Vec<Column>,
-    /// Columns of which no two rows of a stream have equal values, where such are known.
+    /// Columns of which no two rows that are there have equal values, where such are known.
     pub(crate) unique: Option<Vec<Column>>,
     /// Columns that are equal to a column of the key, and that column.
     pub(crate) same: Vec<(Column, Column)>,
@@ -65,7 +65,7 @@ pub(crate) struct Selected {
     pub(crate) places: Vec<Place>,
     /// The columns that each row of a table was known by, if the list of columns lacks one of them.
     pub(crate) lost_key: Vec<String>,
-    /// Columns of which no two rows of an append result have equal values, where such are known.
+    /// Columns of which no two rows that are there have equal values, where such are known.
     pub(crate) unique: Option<Vec<usize>>,
     /// Columns that are the rows' event time.
     pub(crate) times: Vec<usize>,
@@ -100,7 +100,8 @@ pub(crate) fn bind<'a>(select: &'a Select, outside: Outside, scope: &mut Scope<'
         return None;
     }
     from.facts.extend(conditions.iter().flat_map(facts_of));
-    let (key, unique) = (from.side.key().unwrap_or_default(), from.side.unique);
+    let (key, unique) = (from.side.key(), from.side.unique);
+    let (key, unique) = (key.clone().unwrap_or_default(), unique.or(key));
     let times = event_times(from.side.time, scope);
     let node = filtered(from.side.node, conditions);
     let mut rows = Rows { node, schema, facts: from.facts, key, unique, same: from.same, times };
@@ -459,8 +460,7 @@ fn aggregated(
         changes: if is_final { Changes::Append } else { Changes::Upsert(positions) },
     };
     let node = filtered(node, having.into_iter().collect());
-    let unique = is_final.then(|| key.clone());
-    Some(Rows { node, schema: output, facts: known, key, unique, same: Vec::new(), times: Vec::new() })
+    Some(Rows { node, schema: output, facts: known, unique: Some(key.clone()), key, same: Vec::new(), times: Vec::new() })
 }
 
 /// An expression over the groups; a column that is neither grouped nor aggregated is refused at its own place.

@@ -24,7 +24,7 @@ use super::select::Rows;
 use super::types::{Family, family};
 use super::union::retracting;
 use crate::model::diagnostic::{Diagnostic, Place};
-use crate::model::row::type_name;
+use crate::model::row::{ROWTIME, type_name};
 
 /// The column that numbers the rows; no column of a product can have its name.
 const NUMBER: &str = "row_number()";
@@ -343,14 +343,31 @@ fn order(spec: &WindowSpec, schema: &DFSchema, around: &Place, scope: &mut Scope
     Some(order)
 }
 
+/// What decides between rows that are equal in all that a table's are sorted by, so that it is not the order in which they
+/// happen to come: a table that is read again has another one, and groups come when a step of the dataflow ends.
+fn ties(node: &Node, partition: &[Expr], order: &[Order]) -> Vec<Order> {
+    let columns = node.schema().columns();
+    let by: Vec<Column> = match node.changes() {
+        Changes::Append => Vec::new(),
+        Changes::Upsert(key) => key.into_iter().filter_map(|at| columns.get(at).cloned()).collect(),
+        Changes::Retract => columns.into_iter().filter(|column| column.name != ROWTIME).collect(),
+    };
+    let by = by.into_iter().map(Expr::Column);
+    by.filter(|expr| !partition.contains(expr) && !order.iter().any(|order| order.expr == *expr))
+        .map(|expr| Order { expr, descending: false, nulls_first: false })
+        .collect()
+}
+
 /// The first rows of each partition, by expressions over the rows.
 pub(crate) fn first_rows(rows: Rows, numbering: Numbering) -> Rows {
     let Numbering { partition, order, limit, numbered, rest } = numbering;
     let numbered = numbered || !rest.is_empty();
     let partition: Vec<Expr> = partition.into_iter().map(|bound| bound.expr).collect();
-    let order: Vec<Order> =
+    let mut order: Vec<Order> =
         order.into_iter().map(|(bound, descending, nulls_first)| Order { expr: bound.expr, descending, nulls_first }).collect();
-    let Rows { node, schema, facts, same, times, .. } = rows;
+    let Rows { node, schema, facts, unique, same, times, .. } = rows;
+    // Before a table's rows are taken apart: their key tells equal ones apart.
+    order.extend(ties(&node, &partition, &order));
     let node = retracting(node);
     let with_number = |schema: &DFSchema| {
         let own = schema.iter().map(|(q, f)| (q.cloned(), f.clone()));
@@ -371,7 +388,7 @@ pub(crate) fn first_rows(rows: Rows, numbering: Numbering) -> Rows {
         }
         _ => Changes::Retract,
     };
-    let unique = columns.filter(|_| first);
+    let unique = columns.filter(|_| first).or(unique);
     let times = if first { times } else { Vec::new() };
     let schema = with_number(&schema);
     let node = Node::TopN { input: Box::new(node), partition, order, limit, numbered, schema: Arc::new(output), changes };
