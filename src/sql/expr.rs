@@ -132,6 +132,9 @@ fn explain(ast: &Ast, types: &[String], place: Place, error: &DataFusionError) -
         (Ast::UnaryOp { op, .. }, [one]) => mismatch(format!("`{op}` has no meaning for {one}")),
         (Ast::Function(call), _) => {
             let name = forms::call_name(call);
+            if let Some(filter) = Some(cleaned(error)).filter(|text| text.starts_with("fILTER")) {
+                return mismatch(filter.replacen('f', "F", 1)).help("write a comparison, such as FILTER (WHERE x > 0)");
+            }
             let diagnostic = mismatch(format!("{name} does not take ({listed})"));
             match functions::scalar(&name).map(|f| syntax(&name, &f.udf)) {
                 Some(syntax) => diagnostic.help(format!("it is written {syntax}")),
@@ -249,6 +252,7 @@ pub(crate) fn plan(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
     let expr = planner.sql_to_expr(ast, schema, &mut PlannerContext::new())?;
     let expr = rewrite::before_coercion(expr.unalias_nested().data, schema)?;
     check_types(&expr, schema)?;
+    aggregate::check(&expr, schema)?;
     let expr = expr.rewrite(&mut TypeCoercionRewriter::new(schema))?.data;
     let expr = rewrite::after_coercion(expr, schema)?;
     expr.get_type(schema)?;

@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Query, Spanned, UnaryOperator, Value, Visit, Visitor,
+    BinaryOperator, CastKind, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, Query, Spanned, UnaryOperator, Value, Visit, Visitor,
 };
 
+use super::aggregate_call;
 use super::codes;
 use super::functions::{self, Meaning};
 use super::relations::nearest;
@@ -256,7 +257,8 @@ impl Forms<'_> {
                 .map(|d| d.help(format!("aggregates are {}", functions::AGGREGATES.join(", ")))),
             Meaning::Unknown if windows::is_window(&name) => Some(windows::misplaced(at, &name)),
             Meaning::Unknown => {
-                let known = functions::scalar_names().chain(functions::AGGREGATES.iter().copied());
+                let aliases = functions::AGGREGATE_ALIASES.iter().map(|(alias, _)| *alias);
+                let known = functions::scalar_names().chain(functions::AGGREGATES.iter().copied()).chain(aliases);
                 let help = match nearest(&name, known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "docs/functions.md lists the functions".into(),
@@ -284,39 +286,30 @@ impl Forms<'_> {
                     .help("make the inner one a product of its own"),
             );
         }
-        let arguments = match &call.args {
-            FunctionArguments::List(list) => list.args.as_slice(),
-            _ => &[],
-        };
-        let star = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
-        match arguments {
-            [one] if star(one) && name != "count" => Some(
-                Diagnostic::error(codes::TYPE_MISMATCH, at, format!("{name}(*) has no meaning"))
-                    .help(format!("write {name}(column)")),
-            ),
-            [_] => None,
-            several => {
-                let message = format!("{name} takes one argument, not {}", several.len());
-                Some(Diagnostic::error(codes::TYPE_MISMATCH, at, message).help(format!("write {name}(column)")))
-            }
-        }
+        aggregate_call::check(call, name, at, self.text)
     }
 
     /// Refuses what a call may hold besides plain arguments.
     fn arguments(&self, call: &Function, name: &str, place: Place) -> Option<Diagnostic> {
         let refuse = |what: String| Some(unsupported(place.clone(), &what));
+        let aggregate = functions::aggregate(name).is_some();
         if call.uses_odbc_syntax {
             return refuse("{fn ..}".into());
         }
-        if let Some(filter) = &call.filter {
+        if let Some(filter) = call.filter.as_ref().filter(|_| !aggregate) {
+            let message = format!("{name} is no aggregate, so it has no FILTER");
             let place = self.text.place(filter.as_ref());
-            return Some(not_yet(place, "FILTER").help(format!("write {name}(CASE WHEN condition THEN x END)")));
+            return Some(
+                Diagnostic::error(codes::UNSUPPORTED, place, message)
+                    .help(format!("write CASE WHEN condition THEN {name}(..) END")),
+            );
         }
         if call.null_treatment.is_some() {
-            return refuse("IGNORE NULLS or RESPECT NULLS".into());
+            let refused = refuse("IGNORE NULLS or RESPECT NULLS".into());
+            return refused.map(|d| if aggregate { d.help(format!("write {name}(x) FILTER (WHERE x IS NOT NULL)")) } else { d });
         }
         if !call.within_group.is_empty() {
-            return refuse("WITHIN GROUP".into());
+            return refuse("WITHIN GROUP".into()).map(|d| d.help("write approx_percentile(x, 0.5), or array_agg(x ORDER BY y)"));
         }
         if !matches!(call.parameters, FunctionArguments::None) {
             return refuse("a call with two lists of arguments".into());
@@ -326,11 +319,11 @@ impl Forms<'_> {
             FunctionArguments::None => return refuse(format!("{name} without parentheses")),
             FunctionArguments::Subquery(_) => return refuse("a sub-query as an argument".into()),
         };
-        if list.duplicate_treatment.is_some_and(|d| d == datafusion_sql::sqlparser::ast::DuplicateTreatment::Distinct) {
-            return Some(not_yet(place.clone(), &format!("{name}(DISTINCT ..)")))
-                .map(|d| d.help("make a product keyed by the column, and count that"));
+        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) && !aggregate {
+            return refuse(format!("{name}(DISTINCT ..)"));
         }
-        if let Some(clause) = list.clauses.first() {
+        let ordered = |clause: &&FunctionArgumentClause| aggregate && matches!(clause, FunctionArgumentClause::OrderBy(_));
+        if let Some(clause) = list.clauses.iter().find(|clause| !ordered(clause)) {
             return refuse(format!("{clause} inside a call"));
         }
         let plain = |arg: &FunctionArg| match arg {

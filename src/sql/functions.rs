@@ -203,27 +203,50 @@ const NOT_DETERMINISTIC: &[&str] = &[
 ];
 
 /// The aggregates that are carried out.
-pub const AGGREGATES: &[&str] = &["latest", "earliest", "count", "sum", "min", "max", "avg"];
-
-/// Aggregates and window functions that are known and not carried out yet.
-const NOT_YET: &[&str] = &[
-    "stddev",
+pub const AGGREGATES: &[&str] = &[
+    "latest",
+    "earliest",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg",
     "stddev_pop",
     "stddev_samp",
-    "variance",
-    "var",
     "var_pop",
     "var_samp",
     "array_agg",
     "string_agg",
     "bool_and",
     "bool_or",
-    "every",
     "approx_distinct",
+    "approx_percentile",
+    "histogram",
+    "topk",
+];
+
+/// Other names of aggregates.
+pub const AGGREGATE_ALIASES: &[(&str, &str)] = &[
+    ("mean", "avg"),
+    ("stddev", "stddev_samp"),
+    ("variance", "var_samp"),
+    ("var", "var_samp"),
+    ("every", "bool_and"),
+    ("listagg", "string_agg"),
+    ("approx_count_distinct", "approx_distinct"),
+];
+
+/// The name of the aggregate that is called so; `None`: there is none.
+pub fn aggregate(name: &str) -> Option<&'static str> {
+    let alias = AGGREGATE_ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, of)| *of);
+    alias.or_else(|| AGGREGATES.iter().find(|known| **known == name).copied())
+}
+
+/// Aggregates and window functions that are known and not carried out yet.
+const NOT_YET: &[&str] = &[
     "approx_percentile_cont",
     "approx_median",
     "median",
-    "histogram",
     "first_value",
     "last_value",
     "nth_value",
@@ -238,9 +261,7 @@ const NOT_YET: &[&str] = &[
     "ntile",
     "lag",
     "lead",
-    "listagg",
     "collect",
-    "topk",
     "topkdistinct",
     "latest_by_offset",
     "earliest_by_offset",
@@ -296,7 +317,7 @@ pub fn scalar_names() -> impl Iterator<Item = &'static str> {
 /// What `name` (lower case) means in a call.
 pub fn meaning(name: &str) -> Meaning {
     match name {
-        _ if AGGREGATES.contains(&name) => Meaning::Aggregate,
+        _ if aggregate(name).is_some() => Meaning::Aggregate,
         _ if NOT_DETERMINISTIC.contains(&name) => Meaning::NotDeterministic,
         _ if scalar(name).is_some() => Meaning::Scalar,
         _ if NOT_YET.contains(&name) => Meaning::NotYet,
@@ -323,10 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn an_aggregate_is_no_scalar_function() {
+        let both: Vec<&&str> = AGGREGATES.iter().filter(|name| scalar(name).is_some()).collect();
+        assert!(both.is_empty(), "{both:?}");
+        assert!(AGGREGATE_ALIASES.iter().all(|(alias, of)| AGGREGATES.contains(of) && !AGGREGATES.contains(alias)));
+    }
+
+    #[test]
     fn strict_functions_are_known_as_such_by_datafusion_or_by_us() {
         assert_eq!(meaning("now"), Meaning::NotDeterministic);
         assert_eq!(meaning("latest"), Meaning::Aggregate);
-        assert_eq!(meaning("stddev"), Meaning::NotYet);
+        assert_eq!(meaning("stddev"), Meaning::Aggregate);
+        assert_eq!(meaning("corr"), Meaning::NotYet);
         assert_eq!(meaning("substring"), Meaning::Scalar);
         assert_eq!(meaning("foo"), Meaning::Unknown);
     }

@@ -13,6 +13,7 @@ pub mod functions;
 pub mod query;
 
 mod aggregate;
+mod aggregate_call;
 mod bounded;
 mod calendar;
 mod check;
@@ -35,7 +36,6 @@ mod relations;
 mod result;
 mod rewrite;
 mod select;
-pub(crate) mod show;
 mod subquery;
 mod text;
 mod top_n;
@@ -44,6 +44,7 @@ mod union;
 mod unnest;
 mod windows;
 mod zones;
+pub(crate) mod show;
 
 use std::sync::Arc;
 

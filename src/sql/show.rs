@@ -1,7 +1,7 @@
 //! Expressions as SQL, for `mesh explain`, messages and the names of inner columns.
 
 use datafusion_common::ScalarValue;
-use datafusion_expr::expr::Like;
+use datafusion_expr::expr::{AggregateFunction, Like, Sort};
 use datafusion_expr::{BinaryExpr, Case, Expr, Operator};
 
 use crate::model::row::type_name;
@@ -46,11 +46,32 @@ pub(crate) fn sql(expr: &Expr) -> String {
         Expr::Case(case) => case_sql(case),
         Expr::ScalarFunction(call) => format!("{}({})", call.name(), list_of(&call.args)),
         Expr::AggregateFunction(call) => match call.params.args.as_slice() {
-            [Expr::Literal(value, _)] if call.func.name() == "count" && !value.is_null() => "count(*)".into(),
-            arguments => format!("{}({})", call.func.name(), list_of(arguments)),
+            [Expr::Literal(value, _)] if call.func.name() == "count" && !value.is_null() && !call.params.distinct => {
+                aggregate(call, &[])
+            }
+            arguments => aggregate(call, arguments),
         },
         other => other.to_string(),
     }
+}
+
+fn aggregate(call: &AggregateFunction, arguments: &[Expr]) -> String {
+    let distinct = if call.params.distinct { "DISTINCT " } else { "" };
+    let arguments = if arguments.is_empty() { "*".to_string() } else { list_of(arguments) };
+    let ordered = |sort: &Sort| {
+        let nulls = match (sort.asc, sort.nulls_first) {
+            (true, true) => " NULLS FIRST",
+            (false, false) => " NULLS LAST",
+            _ => "",
+        };
+        format!("{}{}{nulls}", sql(&sort.expr), if sort.asc { "" } else { " DESC" })
+    };
+    let order = match call.params.order_by.as_slice() {
+        [] => String::new(),
+        order => format!(" ORDER BY {}", order.iter().map(ordered).collect::<Vec<_>>().join(", ")),
+    };
+    let filter = call.params.filter.as_ref().map(|filter| format!(" FILTER (WHERE {})", sql(filter))).unwrap_or_default();
+    format!("{}({distinct}{arguments}{order}){filter}", call.func.name())
 }
 
 fn not(negated: bool) -> &'static str {
