@@ -1,12 +1,15 @@
 //! How aggregates are called: how many arguments each takes, which of them are literals within which bounds, and where
 //! DISTINCT and ORDER BY have a meaning.
 
+use std::ops::ControlFlow;
+
 use datafusion_sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Spanned, UnaryOperator, Value,
+    FunctionArguments, Spanned, UnaryOperator, Value, visit_expressions,
 };
 
 use super::codes;
+use super::forms::call_name;
 use super::functions;
 use super::text::Text;
 use crate::model::diagnostic::{Diagnostic, Place};
@@ -41,6 +44,22 @@ pub(crate) fn check(call: &Function, name: &str, at: Place, text: &Text<'_>) -> 
     }
     let list = list?;
     literals(canonical, name, arguments, text).or_else(|| modifiers(canonical, name, distinct, list, text, &at))
+}
+
+/// The aggregates of an expression that can't take a row out again, refused: rows are taken out of their input.
+pub(crate) fn irrevocable(ast: &Expr, text: &Text<'_>) -> Vec<Diagnostic> {
+    let mut refused = Vec::new();
+    let _ = visit_expressions(ast, |expr| {
+        if let Expr::Function(call) = expr
+            && functions::aggregate(&call_name(call)) == Some("approx_distinct")
+        {
+            let message = "approx_distinct can't forget a row, and the rows that it would count here are replaced and deleted";
+            let place = text.place(expr);
+            refused.push(Diagnostic::error(codes::UNSUPPORTED, place, message).help("write count(DISTINCT x), which can"));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    refused
 }
 
 fn wanted(canonical: &str) -> usize {

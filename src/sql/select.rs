@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::aggregate::{Grouping, holds_aggregate};
+use super::aggregate_call;
 use super::codes;
 use super::expr::{Bound, conjunction};
 use super::forms::Aggregates;
@@ -432,6 +433,14 @@ fn aggregated(
     let listed: Vec<(&str, &Expr)> = items.iter().map(|item| (item.name.as_str(), &item.expr)).collect();
     let window = windows::group(&mut group, &listed, &clause, scope).ok()?;
     let node = retracting(node);
+    if node.changes() == Changes::Retract {
+        let listed = items.iter().filter_map(|item| item.ast.as_ref()).chain(having.as_ref().map(|having| &having.ast));
+        let refused: Vec<Diagnostic> = listed.flat_map(|ast| aggregate_call::irrevocable(ast, scope.text)).collect();
+        if !refused.is_empty() {
+            scope.diagnostics.extend(refused);
+            return None;
+        }
+    }
     let mut grouping = Grouping::new(group, &schema, &facts).ok()?;
     for item in items.iter_mut().filter(|item| !top_n::is_number(&item.expr)) {
         let place = item.place.clone();
