@@ -34,7 +34,8 @@ pub(crate) struct Accumulator {
     pub(crate) order: Option<(Vec<Expression>, RowConverter)>,
     /// How arguments are kept as bytes, if they are.
     pub(crate) elements: Option<RowConverter>,
-    distinct: bool,
+    /// Whether equal arguments count once.
+    pub(crate) distinct: bool,
     /// Whether rows are taken away, too.
     retracts: bool,
     /// The types of its results.
@@ -483,9 +484,13 @@ fn pick(picked: &mut Option<(i64, Box<[u8]>)>, time: i64, row: &[u8], bytes: &mu
 /// An aggregate as SQL.
 fn text_of_aggregate(aggregate: &Aggregate) -> String {
     let list = |expressions: Vec<String>| expressions.join(", ");
+    let argument = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map_or_else(|| text_of(expr), |text| format!("'{text}'")),
+        expr => text_of(expr),
+    };
     let arguments = match aggregate.arguments.as_slice() {
         [] => "*".into(),
-        arguments => list(arguments.iter().map(text_of).collect()),
+        arguments => list(arguments.iter().map(argument).collect()),
     };
     let distinct = if aggregate.distinct { "DISTINCT " } else { "" };
     let order = match aggregate.order.as_slice() {

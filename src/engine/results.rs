@@ -49,7 +49,7 @@ impl Accumulator {
             Kind::Picked { newest } => return self.picked(values, *newest),
             Kind::Extreme { greatest } => return self.rows(values.iter().map(|value| extreme(value, *greatest))),
             Kind::Elements { separator: None } => self.lists(values.iter().map(|value| elements(value)))?,
-            Kind::TopK { k } => self.lists(values.iter().map(|value| first_of(value, *k)))?,
+            Kind::TopK { k } => self.lists(values.iter().map(|value| self.first_of(value, *k)))?,
             Kind::Elements { separator: Some(separator) } => self.texts_of(values, separator)?,
             Kind::Histogram { .. } => self.histograms(values)?,
             Kind::Count => Arc::new(values.iter().map(|value| count(value)).collect::<Int64Array>()),
@@ -135,6 +135,12 @@ impl Accumulator {
         let rows: Vec<Option<&[u8]>> = rows.collect();
         let missing = if rows.contains(&None) { null_row(converter)? } else { Vec::new() };
         unconvert(converter, rows.into_iter().map(|row| row.unwrap_or(&missing)))
+    }
+
+    fn first_of<'a>(&self, value: &'a Value, k: u64) -> Vec<&'a [u8]> {
+        let Value::Multiset(set) = value else { return Vec::new() };
+        let k = usize::try_from(k).unwrap_or(usize::MAX);
+        if self.distinct { set.values().rev().take(k).collect() } else { set.descending().take(k).collect() }
     }
 
     /// One list of each group's elements, NULL for one without any.
@@ -248,13 +254,6 @@ fn nulls_last(mut elements: Vec<&[u8]>) -> Vec<&[u8]> {
         elements.rotate_left(1);
     }
     elements
-}
-
-fn first_of(value: &Value, k: u64) -> Vec<&[u8]> {
-    match value {
-        Value::Multiset(set) => set.descending().take(usize::try_from(k).unwrap_or(usize::MAX)).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// The encoding of nulls.

@@ -93,10 +93,6 @@ fn unsupported(place: Place, what: &str) -> Diagnostic {
     Diagnostic::error(codes::UNSUPPORTED, place, format!("{what} is not supported"))
 }
 
-fn not_yet(place: Place, what: &str) -> Diagnostic {
-    Diagnostic::error(codes::UNSUPPORTED, place, format!("{what} is not supported yet"))
-}
-
 /// Why a sub-query stands nowhere but in FROM, and the join that says the same.
 fn subquery_refused(expr: &Expr, place: Place) -> Diagnostic {
     let (what, help) = match expr {

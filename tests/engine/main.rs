@@ -21,6 +21,7 @@ use proptest::prelude::*;
 
 mod windows;
 
+mod aggregate;
 mod first_row;
 mod interval_join;
 mod lookup_join;
@@ -528,26 +529,6 @@ proptest! {
         let out = run(&query, &cut(&arrivals, &cuts)).concat();
         prop_assert_eq!(table(out.iter(), &[1]), wanted);
         prop_assert!(out.iter().all(|r| !r.delete || r.row[0] == Value::Null));
-    }
-
-    #[test]
-    fn aggregate_is_its_twin(histories in histories(1, 40), cuts in cuts()) {
-        let query = aggregate_query();
-        let arrivals = merged(&query, &histories);
-        let mut dataflow = Dataflow::compile(&query).unwrap();
-        let (mut seen, mut known) = (0, BTreeMap::new());
-        for step in cut(&arrivals, &cuts) {
-            seen += step.0.iter().map(|(_, batch)| batch.len()).sum::<usize>();
-            let out = step_once(&mut dataflow, &step);
-            prop_assert!(out.is_sorted_by_key(|record| record.time));
-            let keys = sorted(out.iter().map(|r| r.row[0].clone()).collect());
-            prop_assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "a group came twice in one step");
-            for record in out {
-                let before = known.insert(vec![record.row[0].clone()], record.clone());
-                prop_assert!(before.is_none_or(|before| before.row != record.row), "a record that says nothing new");
-            }
-            prop_assert_eq!(&known, &slow_groups(inserted(&arrivals[..seen], 0)));
-        }
     }
 
     #[test]
