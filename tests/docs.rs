@@ -51,9 +51,17 @@ fn every_command_in_the_documents_exists() {
     let verbs = help(&[]);
     let verbs = verbs.split("Commands:").nth(1).expect("the help lists the commands");
     let (mut wrong, mut seen) = (Vec::new(), 0);
-    for document in
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md", "docs/dev-stack.md"]
-    {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/performance.md",
+        "docs/dev-stack.md",
+        "docs/sql.md",
+        "docs/coming-from-flink.md",
+        "docs/coming-from-ksqldb.md",
+    ] {
         let text = std::fs::read_to_string(root.join(document)).expect(document);
         for (verb, flags) in code(&text).iter().flat_map(|code| commands(code)) {
             seen += 1;

@@ -36,6 +36,7 @@ mod relations;
 mod result;
 mod rewrite;
 mod select;
+pub(crate) mod show;
 mod subquery;
 mod text;
 mod top_n;
@@ -44,7 +45,6 @@ mod union;
 mod unnest;
 mod windows;
 mod zones;
-pub(crate) mod show;
 
 use std::sync::Arc;
 
