@@ -2,6 +2,8 @@
 //! subjects of its own, and deletes them.
 
 #![allow(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -465,4 +467,179 @@ fn avro_gives_what_json_gives() {
         .collect();
     assert_eq!(found.len(), expected.len());
     assert_eq!(found, expected);
+}
+
+/// How many records the poisoned streams have; `MESH_POISON` says another number.
+fn poisoned_records() -> usize {
+    std::env::var("MESH_POISON").ok().map_or(3_000, |number| number.parse().unwrap())
+}
+
+/// Avro's and Protobuf's whole numbers.
+fn varint(mut bits: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bits >= 0x80 {
+        bytes.push(bits as u8 | 0x80);
+        bits >>= 7;
+    }
+    bytes.push(bits as u8);
+    bytes
+}
+
+fn zigzag(number: i64) -> Vec<u8> {
+    varint(((number << 1) ^ (number >> 63)) as u64)
+}
+
+/// The body of a good record: `id`, `n`, `x`, and in Avro a DECIMAL(4, 2).
+fn good_body(format: Format, at: usize) -> Vec<u8> {
+    let (id, n, x) = (format!("s{at}"), at as i64, at as f64 / 4.0);
+    let text = |length: Vec<u8>| [length, id.clone().into_bytes()].concat();
+    match format {
+        Format::Json => json!({"id": id, "n": n, "x": x}).to_string().into_bytes(),
+        Format::Avro => [text(zigzag(id.len() as i64)), zigzag(n), x.to_le_bytes().to_vec(), zigzag(1), vec![7]].concat(),
+        Format::Protobuf => {
+            [vec![0, 0x0a], text(varint(id.len() as u64)), vec![0x10], varint(n as u64), vec![0x19], x.to_le_bytes().to_vec()]
+                .concat()
+        }
+    }
+}
+
+/// Bodies that no record of the contract has.
+fn poison_bodies(format: Format) -> Vec<Vec<u8>> {
+    let whole = good_body(format, 1);
+    let truncated = whole[..whole.len() - 3].to_vec();
+    match format {
+        Format::Json => {
+            let deep = format!(r#"{{"id":"x","n":1,"x":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000));
+            let texts = [
+                r#"{"id":"x","n":"one","x":1}"#,
+                r#"{"id":"x","n":1,"x":NaN}"#,
+                r#"{"id":"x","n":1,"x":1e999}"#,
+                r#"{"id":"x","n":9223372036854775808,"x":1}"#,
+                r#"{"id":"x","n":1,"n":2,"x":1}"#,
+                r#"{"id":"x","x":1}"#,
+                r#"{"id":null,"n":1,"x":1}"#,
+                deep.as_str(),
+            ];
+            let not_utf8 = [&br#"{"id":""#[..], &[0xff, 0xfe], br#"","n":1,"x":1}"#].concat();
+            texts.iter().map(|text| text.as_bytes().to_vec()).chain([truncated, not_utf8]).collect()
+        }
+        Format::Avro => vec![
+            truncated,
+            [whole.clone(), vec![0]].concat(),
+            [zigzag(2), vec![0xff, 0xfe], whole[3..].to_vec()].concat(),
+            [zigzag(1 << 40), whole[1..].to_vec()].concat(),
+            [vec![0xff; 11], whole.clone()].concat(),
+            // 10000.00 is too wide
+            [whole[..whole.len() - 2].to_vec(), zigzag(3), vec![0x0f, 0x42, 0x40]].concat(),
+        ],
+        Format::Protobuf => vec![
+            truncated,
+            vec![0, 0x0a, 2, 0xff, 0xfe],
+            vec![0, 0x0a, 0x80, 0x80, 0x80, 0x80, 0x08],
+            vec![0, 0x13],
+            [vec![0, 0x10], vec![0xff; 11]].concat(),
+            vec![9, 0x0a, 1, b'x'],
+        ],
+    }
+}
+
+const POISONED: &str = r#"
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: poisoned-SUFFIX}
+spec:
+  shape: stream
+  topic: {name: poisoned.SUFFIX, partitions: 1, config: {retention.ms: -1, max.message.bytes: 20000000}}
+  schema: {format: FORMAT, file: ../schemas/FILE}
+---
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: other-SUFFIX}
+spec:
+  shape: stream
+  topic: {name: other.SUFFIX, partitions: 1}
+  schema: {format: FORMAT, file: ../schemas/OTHER}
+---
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: healthy-SUFFIX}
+spec:
+  shape: stream
+  key: [id]
+  topic: {name: healthy.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json}
+  derivation: {sql: "SELECT * FROM poisoned_SUFFIX"}
+"#;
+
+/// One record in twenty is poison: the dead letters are the poison, byte for byte and in its order, and all else comes through.
+fn poison_is_put_aside(format: Format, ending: &str, schema: &str) {
+    let project = Project::new();
+    let name = format!("{format:?}").to_lowercase();
+    let manifests =
+        POISONED.replace("FORMAT", &name).replace("FILE", &format!("it.{ending}")).replace("OTHER", &format!("other.{ending}"));
+    project.file("products/poisoned.yaml", &manifests);
+    project.file(&format!("schemas/it.{ending}"), schema);
+    project.file(&format!("schemas/other.{ending}"), &schema.replace("Reading", "Other").replace("of it", "of another"));
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let id = project.schema_id(&project.name("poisoned.SUFFIX-value"));
+    let other = project.schema_id(&project.name("other.SUFFIX-value"));
+    let mut kinds: Vec<Option<Vec<u8>>> = poison_bodies(format).iter().map(|body| Some(framed(id, body))).collect();
+    kinds.extend([
+        None,
+        Some(Vec::new()),
+        Some(vec![0]),
+        Some(vec![0, 0, 0]),
+        Some(vec![7; 40]),
+        Some((0..=255).rev().collect()),
+    ]);
+    kinds.extend([Some(framed(999_999, &good_body(format, 1))), Some(framed(other, &good_body(format, 1)))]);
+    let (mut records, mut poison, mut good) = (Vec::new(), Vec::new(), Vec::new());
+    for at in 0..poisoned_records() {
+        if at % 20 == 7 {
+            // A few are large.
+            let large = Some(framed(id, &vec![b'7'; 10 << 20])).filter(|_| at / 20 < 2);
+            let bytes = if large.is_some() { large } else { kinds[poison.len() % kinds.len()].clone() };
+            poison.push(bytes.clone());
+            records.push((None, bytes));
+        } else {
+            good.push(json!({"id": format!("s{at}"), "n": at, "x": at as f64 / 4.0}));
+            records.push((None, Some(framed(id, &good_body(format, at)))));
+        }
+    }
+    let topic = project.name("poisoned.SUFFIX");
+    records.chunks(2_000).for_each(|records| project.write(&topic, records));
+    project.works(&["run", "-f", "products", "--until-idle"]);
+    let rows = project.rows("healthy.SUFFIX");
+    assert_eq!(rows.len(), good.len());
+    for (row, good) in rows.iter().zip(&good) {
+        assert_eq!((&row["id"], &row["n"], row["x"].as_f64()), (&good["id"], &good["n"], good["x"].as_f64()));
+    }
+    let letters = project.letters("healthy-SUFFIX");
+    assert_eq!(letters.len(), poison.len());
+    for (letter, poison) in letters.iter().zip(&poison) {
+        assert!(letter.value == *poison, "{:?}", letter.headers);
+    }
+}
+
+#[test]
+fn poison_in_json_is_put_aside() {
+    let schema = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "title": "of it", "type": "object", "additionalProperties": false,
+      "required": ["id", "n", "x"], "properties": {"id": {"type": "string"}, "n": {"type": "integer"}, "x": {"type": "number"}}}"#;
+    poison_is_put_aside(Format::Json, "json", schema);
+}
+
+#[test]
+fn poison_in_avro_is_put_aside() {
+    let schema = r#"{"type": "record", "name": "Reading", "fields": [{"name": "id", "type": "string"}, {"name": "n", "type": "long"},
+      {"name": "x", "type": "double"}, {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}}]}"#;
+    poison_is_put_aside(Format::Avro, "avsc", schema);
+}
+
+#[test]
+fn poison_in_protobuf_is_put_aside() {
+    poison_is_put_aside(
+        Format::Protobuf,
+        "proto",
+        "syntax = \"proto3\";\nmessage Reading { string id = 1; int64 n = 2; double x = 3; }\n",
+    );
 }

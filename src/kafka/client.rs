@@ -103,6 +103,8 @@ fn role_settings(role: Role<'_>) -> Settings {
             // As Java's producers partition; else co-partitioned joins miss.
             ("partitioner", "murmur2_random"),
             ("queue.buffering.max.kbytes", "32768"),
+            // What a topic takes is the topic's business; a dead letter may be large.
+            ("message.max.bytes", "20971520"),
             ("queue.buffering.max.messages", "200000"),
             // More than socket.timeout.ms + 10 s: a request that is given up must not outlive its transaction.
             ("transaction.timeout.ms", "60000"),

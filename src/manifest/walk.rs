@@ -576,7 +576,7 @@ M0104 "owner" `spec.owner` has no `name` / add `name`: a person's name
         insta::assert_snapshot!(product("topic: , source: {}, schema: [], tags: a, deletion: no"), @r#"
 M0103 "topic" `spec.topic` has no value / give it one, or leave the field out
 M0116 "source" `spec.source` takes one of `generator`, `http`, `poll`, `replay`, and names none / name exactly one
-M0103 "schema" `spec.schema` takes a map with `compatibility`, `file`, `format`, not a list
+M0103 "schema" `spec.schema` takes a map with `compatibility`, `file`, `format`, `framing`, not a list
 M0102 "tags" unknown field `tags` in `spec` / known here: access, adopt, api, deletion, derivation, domain, key, lifecycle, owner, quality, schema, shape, sinks, slo, source, team, tests, time, topic, version, views
 M0105 "no" `spec.deletion` does not know the text `no` / one of protect, allow
 "#);

@@ -33,6 +33,11 @@ pub(super) struct DeadLetter<'a> {
     pub(super) more: &'a [(&'static str, String)],
 }
 
+/// What the topic of dead letters takes, in bytes: the largest letter with its headers.
+pub(super) const LARGEST_LETTERS: usize = 20 << 20;
+/// The largest key and value that are kept; of larger ones only what was wrong is told.
+const LARGEST_LETTER: usize = 19 << 20;
+
 /// The record that a dead letter is, or that its row was made of.
 #[derive(Debug)]
 pub(super) struct Cause<'a> {
@@ -116,10 +121,16 @@ impl<'a> Epoch<'a> {
         }
         texts.extend([("mesh.code", letter.code.into()), ("mesh.reason", letter.reason.into())]);
         texts.extend(letter.more.iter().map(|(name, value)| (*name, value.as_str().into())));
+        let bytes = letter.key.map_or(0, <[u8]>::len) + letter.value.map_or(0, <[u8]>::len);
+        let kept = bytes <= LARGEST_LETTER;
+        if !kept {
+            texts.push(("mesh.lost", format!("{bytes} bytes are more than a dead letter holds").into()));
+        }
         let headers: Vec<Header<'_>> = texts.iter().map(|(name, value)| Header::new(name, value.as_bytes())).collect();
         // The time of arrival, so that retention counts from when it was put aside.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        self.producer.send(DEAD_LETTERS, None, letter.key, letter.value, Some(now), &headers).map_err(Ended::from_kafka)?;
+        let (key, value) = if kept { (letter.key, letter.value) } else { (None, None) };
+        self.producer.send(DEAD_LETTERS, None, key, value, Some(now), &headers).map_err(Ended::from_kafka)?;
         self.letters += u64::from(letter.code != codes::LATE);
         Ok(())
     }

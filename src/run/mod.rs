@@ -310,7 +310,8 @@ async fn topics_of(mesh: &Mesh, bound: &Bound, jobs: &[&Product], admin: &Admin)
 async fn own_topics(bound: &Bound, jobs: &[&Product], admin: &Admin) -> Result<(), RunError> {
     let compacted = || BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
     let topic = |name: String, config| NewTopic { name, partitions: 1, replication: None, config };
-    let mut wanted = vec![topic(progress::TOPIC.into(), compacted()), topic(DEAD_LETTERS.into(), BTreeMap::new())];
+    let large = BTreeMap::from([("max.message.bytes".to_owned(), epoch::LARGEST_LETTERS.to_string())]);
+    let mut wanted = vec![topic(progress::TOPIC.into(), compacted()), topic(DEAD_LETTERS.into(), large)];
     for product in jobs {
         let state = bound.queries.get(&product.name).and_then(|query| crate::engine::Dataflow::compile(query).ok());
         if state.is_some_and(|flow| flow.has_changelog()) {

@@ -173,7 +173,7 @@ impl Canon {
         let text = if contract.format == Format::Json { contract.value.as_str() } else { "{}" };
         let layout = Layout {
             format: Format::Json,
-            framing: Framing::Confluent,
+            framing: Framing::None,
             row_type: row_type.clone(),
             key: Vec::new(),
             time_column: None,
