@@ -513,9 +513,9 @@ mod tests {
         #[test]
         fn it_takes_what_another_parser_takes(text in texts()) {
             let theirs = serde_json::from_str::<Value>(&text);
-            // A number that no double holds is JSON all the same.
-            let wide = theirs.as_ref().is_err_and(|error| error.to_string().starts_with("number out of range"));
-            prop_assert_eq!(check(text.as_bytes()).is_ok(), theirs.is_ok() || wide, "{:?}", text);
+            // A number that no double holds is JSON all the same, and what follows it theirs does not look at.
+            prop_assume!(!theirs.as_ref().is_err_and(|error| error.to_string().starts_with("number out of range")));
+            prop_assert_eq!(check(text.as_bytes()).is_ok(), theirs.is_ok(), "{:?}", text);
         }
 
         #[test]
