@@ -11,7 +11,7 @@ pub fn plain_to_json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(bytes)))
 }
 
-/// The body of a key or value (see [`frame::locate`]) as JSON. Avro needs the schema it was written with; there bytes are
+/// The body of a key or value (see [`super::frame::locate`]) as JSON. Avro needs the schema it was written with; there bytes are
 /// base64, decimals and times are texts.
 pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Result<Value, FormatError> {
     match (format, writer_schema) {
