@@ -53,6 +53,7 @@ part("a third member than partitions")
 name, group = topic("groups-crowd", 2), named("groups-crowd")
 crowd = [Polling(group, [name], client_id=f"m{i}", **QUICK) for i in range(3)]
 until(lambda: sorted(len(m.assignment) for m in crowd) == [0, 1, 1], what="two of three")
+until(lambda: client.describe_consumer_groups([group])[group].result(PATIENCE).state.name == "STABLE", what="the last has joined")
 described = client.describe_consumer_groups([group])[group].result(PATIENCE)
 told("described", lambda: (described.state.name, sorted(len(m.assignment.topic_partitions) for m in described.members)))
 for member in crowd:
