@@ -16,12 +16,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mesh::engine::{BadRow, Batch, Dataflow};
 use mesh::model::product::{Shape, SqlOrigin, SqlText};
 use mesh::sql::{Query, Relation, Relations, Target, bind};
 use serde_json::Value;
+use types::data_type;
+
+mod types;
 
 /// A row as it arrives: its time, its cells by column (`None`: null), whether it deletes.
 struct Arrival {
@@ -60,40 +63,6 @@ fn time(text: &str) -> i64 {
     let (clock, ms) = text.split_once('.').unwrap_or((text, "0"));
     let parts: Vec<i64> = clock.split(':').map(|part| part.parse().unwrap()).collect();
     parts.iter().fold(0, |sum, part| sum * 60 + part) * 1000 + ms.parse::<i64>().unwrap()
-}
-
-fn data_type(name: &str) -> DataType {
-    let inside = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('>'));
-    if let Some(item) = inside("ARRAY<") {
-        return DataType::List(Arc::new(Field::new("item", data_type(item), true)));
-    }
-    if let Some(fields) = inside("STRUCT<") {
-        return DataType::Struct(
-            fields
-                .split(", ")
-                .map(|field| {
-                    let (name, of) = field.split_once(' ').unwrap();
-                    Field::new(name, data_type(of), true)
-                })
-                .collect(),
-        );
-    }
-    if let Some(entry) = inside("MAP<") {
-        let (key, value) = entry.split_once(", ").unwrap();
-        let fields = Fields::from(vec![Field::new("keys", data_type(key), false), Field::new("values", data_type(value), true)]);
-        return DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields), false)), false);
-    }
-    match name {
-        "STRING" => DataType::Utf8,
-        "BOOLEAN" => DataType::Boolean,
-        "INTEGER" => DataType::Int32,
-        "BIGINT" => DataType::Int64,
-        "DOUBLE" => DataType::Float64,
-        "DATE" => DataType::Date32,
-        "DECIMAL" => DataType::Decimal128(10, 2),
-        "TIMESTAMP" => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-        other => panic!("no type {other}"),
-    }
 }
 
 /// What stands behind `NAME=` in the line that opens a block.

@@ -274,14 +274,7 @@ proptest! {
         for step in cut(&arrivals, &cuts) {
             seen += step.0.iter().map(|(_, batch)| batch.len()).sum::<usize>();
             for record in step_once(&mut dataflow, &step) {
-                let key = vec![record.row[0].clone()];
-                if record.delete {
-                    prop_assert!(record.row[1..].iter().all(|value| *value == Value::Null));
-                    prop_assert!(known.remove(&key).is_some(), "a delete of what is not there");
-                } else {
-                    let before = known.insert(key, record.row.clone());
-                    prop_assert_ne!(before, Some(record.row), "a record that says nothing new");
-                }
+                carry_out(&mut known, record)?;
             }
             prop_assert_eq!(&known, &slow_all(&there(&arrivals[..seen], shape)));
         }
