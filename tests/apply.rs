@@ -199,7 +199,13 @@ async fn a_change_touches_only_what_is_ours() {
     done(&stage.apply(&mut live).await);
     // An operator sets a key of his own.
     let theirs = vec![ConfigOp::Set("max.message.bytes".into(), "2000000".into())];
-    stage.admin().await.alter_configs(&[(stage.topic("orders"), theirs)], false).await.unwrap();
+    let admin = stage.admin().await;
+    admin.alter_configs(&[(stage.topic("orders"), theirs)], false).await.unwrap();
+    let set = async || {
+        admin.describe_topics(&[stage.topic("orders")]).await.unwrap()[&stage.topic("orders")].config["max.message.bytes"].source
+    };
+    // the broker hears of it a moment after the controller; the question is the wait
+    while set().await != ConfigSource::Topic {}
     stage.orders(
         r#""amount":{"type":"number"},"note":{"type":"string"}"#,
         "partitions: 2, config: {max.compaction.lag.ms: 600000}",

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use mesh::engine::batch::Batch;
-use mesh::format::{Decoded, Decoder, Encoded, Encoder, Layout, Record, frame};
+use mesh::format::{self, Decoded, Decoder, Encoded, Encoder, Layout, Line, LineEncoder, Record, frame};
 use mesh::model::product::{Format, Framing, Shape};
 use mesh::model::row::RowType;
 use mesh::schema;
@@ -103,6 +103,45 @@ fn values_of_another_implementation() {
     encoder.encode(&decoded.batch, &mut encoded).expect("encoded");
     // Python writes fields in the order of their numbers, too.
     assert_eq!(values(&encoded), [format!("000000000100{WRITTEN}"), "000000000100".to_owned()]);
+}
+
+/// A record as it is shown is a line that gives the same record again.
+#[test]
+fn records_are_shown_and_lines_become_records() {
+    let shown = format::to_json(Format::Protobuf, Some(ALL), &[bytes("00"), bytes(WRITTEN)].concat()).expect("a record");
+    insta::assert_snapshot!(shown, @r#"{"i":-7,"z":-3,"u":4000000000,"f8":1,"f4":-2,"d":1.5,"f":-0.25,"b":true,"s":"é","raw":"AP8=","c":"BLUE","o":0,"at":"2024-02-29T12:30:15.250000Z","w":"","ns":[1,-1,300],"ss":["a",""],"m":{"k":{"x":true}},"n":{"x":false,"y":"in"},"card":"visa","many":[{"x":true},{"x":false}],"cs":["BLUE","DEEP","RED"],"big":18446744073709551615,"ds":[0.5,2.0]}"#);
+    let mut lines = LineEncoder::new((Format::Protobuf, Framing::Confluent), ALL, &["s".into()], 1, Some(2)).expect("an encoder");
+    let mut out = Encoded::default();
+    lines.encode_line(&Line { value: Some(&shown), key: None, timestamp: 9 }, &mut out).expect("a line");
+    let key = serde_json::json!("é");
+    lines.encode_line(&Line { value: None, key: Some(&key), timestamp: 9 }, &mut out).expect("a delete");
+    assert_eq!(values(&out), [format!("000000000100{WRITTEN}"), "-".to_owned()]);
+    let keyed = framed(2, "00", "0a02c3a9");
+    assert_eq!(out.records.iter().map(|record| out.key(record)).collect::<Vec<_>>(), [Some(&*keyed), Some(&*keyed)]);
+    let mut refuse = |field: &str, value: serde_json::Value| {
+        let mut line = shown.clone();
+        line[field] = value;
+        lines.encode_line(&Line { value: Some(&line), key: None, timestamp: 0 }, &mut out).expect_err("a wrong value").to_string()
+    };
+    let reasons = [
+        refuse("i", 2_147_483_648_i64.into()),
+        refuse("c", "GREEN".into()),
+        refuse("at", "yesterday".into()),
+        refuse("n", serde_json::json!({"x": true, "y": null, "z": 1})),
+        refuse("more", 1.into()),
+        refuse("s", serde_json::Value::Null),
+    ];
+    insta::assert_snapshot!(reasons.join("\n"), @r#"
+    i: 2147483648 does not fit into 4 bytes
+    c: "GREEN" is no value of the contract's enum
+    /at: value is not a "date-time"
+    /n: Additional properties are not allowed ('z' was unexpected)
+    Additional properties are not allowed ('more' was unexpected)
+    the value has nothing in s, which form the key
+    "#);
+    assert_eq!(out.records.len(), 2);
+    let other = format::to_json(Format::Protobuf, Some(ALL), &bytes("020200")).expect_err("another message").to_string();
+    insta::assert_snapshot!(other, @"the record is a Other, and the contract's message is All");
 }
 
 #[test]

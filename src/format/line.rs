@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::avro::{Avro, Id, Kind};
 use super::avro_json::{self, Form};
-use super::{Encoded, EncodedRecord, Fault, FormatError, codes, frame};
+use super::generic::{as_json, json_contract, protobuf_columns, protobuf_layout};
+use super::{Decoder, Encoded, EncodedRecord, Encoder, Fault, FormatError, Record, codes, frame};
 use crate::model::product::{Format, Framing};
 
 /// One line of a source, as JSON.
@@ -32,6 +33,16 @@ enum Contract {
     Json(Box<jsonschema::Validator>),
     /// With the types of the key's columns, null left out.
     Avro(Avro, Vec<Id>),
+    Protobuf(Box<ByColumns>),
+}
+
+/// Lines that are read as rows, and written as records.
+struct ByColumns {
+    /// Closed: what the contract doesn't have would be left out silently.
+    validator: jsonschema::Validator,
+    read: Decoder,
+    write: Encoder,
+    written: Encoded,
 }
 
 impl LineEncoder {
@@ -45,18 +56,13 @@ impl LineEncoder {
         key_schema_id: Option<i32>,
     ) -> Result<Self, FormatError> {
         let contract = match format {
-            Format::Json => {
-                let schema: Value =
-                    serde_json::from_str(contract).map_err(|error| FormatError::Schema(format!("not a JSON text: {error}")))?;
-                let validator = jsonschema::validator_for(&schema).map_err(|error| FormatError::Schema(error.to_string()))?;
-                Contract::Json(Box::new(validator))
-            }
+            Format::Json => Contract::Json(Box::new(validator(contract)?)),
             Format::Avro => {
                 let schema = Avro::parse(contract)?;
                 let ids = key.iter().map(|name| key_type(&schema, name)).collect::<Result<_, _>>()?;
                 Contract::Avro(schema, ids)
             }
-            other => return Err(FormatError::NotYet(other)),
+            Format::Protobuf => Contract::Protobuf(Box::new(ByColumns::new(contract, key, value_schema_id, key_schema_id)?)),
         };
         let key_schema = key_schema_id.filter(|_| !key.is_empty());
         Ok(LineEncoder { contract, key: key.to_vec(), framing, value_schema: value_schema_id, key_schema })
@@ -84,7 +90,7 @@ impl LineEncoder {
     }
 
     /// Writes key and value; whether there is a key, and where the value begins.
-    fn write(&self, line: &Line<'_>, slab: &mut Vec<u8>) -> Result<(bool, usize), Fault> {
+    fn write(&mut self, line: &Line<'_>, slab: &mut Vec<u8>) -> Result<(bool, usize), Fault> {
         let value = line.value.filter(|value| !value.is_null());
         if let (Contract::Json(validator), Some(value)) = (&self.contract, value) {
             validate(validator, value)?;
@@ -92,6 +98,10 @@ impl LineEncoder {
         let key = self.key_of(line.key.filter(|key| !key.is_null()), value)?;
         if value.is_none() && key.is_none() {
             return Err(Fault::new(codes::BAD_KEY, "a delete needs a key"));
+        }
+        if let Contract::Protobuf(columns) = &mut self.contract {
+            let key = key.map(|(_, key)| json_key(&self.key, Framing::None, &key)).transpose()?;
+            return columns.write(key.as_deref(), value, slab);
         }
         if let Some((id, key)) = &key {
             self.frame(*id, slab);
@@ -103,6 +113,8 @@ impl LineEncoder {
             match &self.contract {
                 Contract::Json(_) => write_json(value, slab)?,
                 Contract::Avro(schema, _) => avro_json::write(schema, schema.root, value, Form::Line, slab)?,
+                // written above
+                Contract::Protobuf(_) => {}
             }
         }
         Ok((key.is_some(), start))
@@ -173,19 +185,64 @@ impl LineEncoder {
                 }
                 Ok(())
             }
-            Contract::Json(_) => match key {
-                [Value::String(text)] if self.framing == Framing::None => {
-                    slab.extend_from_slice(text.as_bytes());
-                    Ok(())
-                }
-                [only] => write_json(only, slab),
-                several => {
-                    let object: Map<String, Value> = self.key.iter().cloned().zip(several.iter().copied().cloned()).collect();
-                    write_json(&Value::Object(object), slab)
-                }
-            },
+            Contract::Json(_) | Contract::Protobuf(_) => {
+                slab.extend_from_slice(&json_key(&self.key, self.framing, key)?);
+                Ok(())
+            }
         }
     }
+}
+
+/// A key in JSON: bare if it has one column, then without quotes where nothing frames it; else an object.
+fn json_key(names: &[String], framing: Framing, key: &[&Value]) -> Result<Vec<u8>, Fault> {
+    let mut written = Vec::new();
+    match key {
+        [Value::String(text)] if framing == Framing::None => written.extend_from_slice(text.as_bytes()),
+        [only] => write_json(only, &mut written)?,
+        several => {
+            let object: Map<String, Value> = names.iter().cloned().zip(several.iter().copied().cloned()).collect();
+            write_json(&Value::Object(object), &mut written)?;
+        }
+    }
+    Ok(written)
+}
+
+impl ByColumns {
+    fn new(contract: &str, key: &[String], value_schema: i32, key_schema: Option<i32>) -> Result<Self, FormatError> {
+        let layout = protobuf_layout(protobuf_columns(contract)?, key)?;
+        let json = json_contract(&layout.row_type)?;
+        Ok(ByColumns {
+            validator: validator(&json)?,
+            read: Decoder::new(as_json(layout.clone()), &json, None)?,
+            write: Encoder::new(layout, contract, value_schema, key_schema)?,
+            written: Encoded::default(),
+        })
+    }
+
+    /// Writes key and value; whether there is a key, and where the value begins. The key is in plain JSON.
+    fn write(&mut self, key: Option<&[u8]>, value: Option<&Value>, slab: &mut Vec<u8>) -> Result<(bool, usize), Fault> {
+        if let Some(value) = value {
+            validate(&self.validator, value)?;
+        }
+        let text = value.map(|value| value.to_string().into_bytes());
+        let decoded = self.read.decode(&[Record::new(key, text.as_deref(), 0)]);
+        let encoded = self.write.encode(&decoded.batch, &mut self.written).err().unwrap_or_default();
+        if let Some(bad) = decoded.bad.into_iter().chain(encoded).next() {
+            return Err(Fault::new(bad.code, bad.reason));
+        }
+        let record = self.written.records.first();
+        let key = record.and_then(|record| self.written.key(record));
+        slab.extend_from_slice(key.unwrap_or_default());
+        let start = slab.len();
+        slab.extend_from_slice(record.and_then(|record| self.written.value(record)).unwrap_or_default());
+        Ok((key.is_some(), start))
+    }
+}
+
+fn validator(contract: &str) -> Result<jsonschema::Validator, FormatError> {
+    let schema: Value =
+        serde_json::from_str(contract).map_err(|error| FormatError::Schema(format!("not a JSON text: {error}")))?;
+    jsonschema::validator_for(&schema).map_err(|error| FormatError::Schema(error.to_string()))
 }
 
 fn key_type(schema: &Avro, name: &str) -> Result<Id, FormatError> {

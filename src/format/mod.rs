@@ -143,8 +143,6 @@ impl Encoded {
 /// Why a contract or a schema can't be used at all, or a single record can't be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FormatError {
-    #[error("{0:?} is not supported here yet; write the contract in JSON Schema or Avro")]
-    NotYet(Format),
     #[error("column {column} has the type {found}, which records can't carry")]
     Unsupported { column: String, found: String },
     #[error("the schema can't be read: {0}")]

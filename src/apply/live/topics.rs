@@ -115,7 +115,10 @@ async fn alter(admin: &Admin, due: &[(usize, &Operation)]) -> Results {
 
 fn altered(state: &TopicState, changes: &[ConfigOp]) -> bool {
     changes.iter().all(|change| match change {
-        ConfigOp::Set(key, _) => state.config.get(key).is_some_and(|now| now.source == ConfigSource::Topic),
+        ConfigOp::Set(key, value) => state.config.get(key).is_some_and(|now| {
+            // a value that is kept secret isn't shown
+            now.source == ConfigSource::Topic && now.value.as_ref().is_none_or(|now| now == value)
+        }),
         ConfigOp::Delete(key) => state.config.get(key).is_none_or(|now| now.source != ConfigSource::Topic),
     })
 }
