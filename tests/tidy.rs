@@ -639,6 +639,33 @@ fn rule_named_files(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Ve
     findings
 }
 
+/// A fuzz package compiles rooms by itself: each crate that their sources name stands in its manifest, and each line of it
+/// is that of the project's manifest.
+fn rule_fuzz_manifest(path: &str, manifest: &str, project: &str, rooms: &[&Source]) -> Vec<Finding> {
+    let lines = |text: &str| -> Vec<String> {
+        let section = text.split_once("\n[dependencies]\n").map_or("", |(_, rest)| rest.split("\n[").next().unwrap_or_default());
+        section.lines().filter(|line| line.contains(" = ")).map(str::to_owned).collect()
+    };
+    let (own, project) = (lines(manifest), lines(project));
+    let finding = |message: String| Finding { path: path.into(), line: 1, message };
+    let mut findings = Vec::new();
+    for line in own.iter().filter(|line| !line.starts_with("libfuzzer-sys ") && !project.contains(line)) {
+        findings.push(finding(format!("`{line}` is another requirement than that of Cargo.toml")));
+    }
+    for line in project.iter().filter(|line| !own.contains(line)) {
+        let name = line.split(" = ").next().unwrap_or_default().replace('-', "_");
+        let name = if name == "md_5" { "md5" } else { &name };
+        let names = |source: &&&Source| {
+            let begins = |path: &CodePath| path.segments.first().is_some_and(|first| first == name);
+            source.paths().iter().any(|path| begins(path) && !source.tokens[path.token].test)
+        };
+        if let Some(source) = rooms.iter().find(names) {
+            findings.push(finding(format!("`{name}` is missing, which {} names", source.path)));
+        }
+    }
+    findings
+}
+
 /// Whether a Rust text has a test function of that name.
 fn has_test(text: &str, name: &str) -> bool {
     let tokens = tokens(&blanked(text));
@@ -744,6 +771,19 @@ fn named_files() {
 #[test]
 fn invariants() {
     none(rule_invariants(&read("ARCHITECTURE.md").expect("ARCHITECTURE.md"), read));
+}
+
+#[test]
+fn fuzz_manifests() {
+    let (project, sources) = (read("Cargo.toml").expect("Cargo.toml"), sources());
+    let packages =
+        [("fuzz/Cargo.toml", &["dev/broker"][..]), ("fuzz/language/Cargo.toml", &["engine", "format", "model", "schema", "sql"])];
+    for (path, rooms) in packages {
+        let of_rooms = |source: &&Source| rooms.iter().any(|room| source.path.starts_with(&format!("src/{room}/")));
+        let rooms: Vec<&Source> = sources.iter().filter(of_rooms).collect();
+        assert!(!rooms.is_empty(), "the rooms of {path} were not found");
+        none(rule_fuzz_manifest(path, &read(path).expect("a fuzz package"), &project, &rooms));
+    }
 }
 
 /// Prints what is asked about: `cargo test --test tidy sizes -- --nocapture`.
@@ -921,6 +961,20 @@ fn named_files_seen_red() {
         ),
         [""; 0]
     );
+}
+
+#[test]
+fn fuzz_manifests_seen_red() {
+    let project = "[package]\n[dependencies]\na-b = \"1\"\nmd-5 = \"2\"\nother = \"3\"\n\n[lints]\nx = \"y\"\n";
+    let of = |own: &str, code: &str| {
+        let room = Source::new("src/sql/a.rs", code);
+        let findings = rule_fuzz_manifest("fuzz/Cargo.toml", &format!("[package]\n[dependencies]\n{own}"), project, &[&room]);
+        findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+    };
+    assert_eq!(of("a-b = \"1\"", "use a_b::C; fn f() { md5::new(); }"), ["`md5` is missing, which src/sql/a.rs names"]);
+    assert_eq!(of("md-5 = \"2\"", "use a_b::C;"), ["`a_b` is missing, which src/sql/a.rs names"]);
+    assert_eq!(of("a-b = \"2\"", ""), ["`a-b = \"2\"` is another requirement than that of Cargo.toml"]);
+    assert_eq!(of("libfuzzer-sys = \"0.4\"", "#[cfg(test)] mod tests { use other::X; }\nuse std::x::other;"), [""; 0]);
 }
 
 #[test]
