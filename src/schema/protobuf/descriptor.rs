@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use super::Protobuf;
 use super::known;
 use super::names::{Kind, Names};
-use super::parse::MAX_NESTING;
+use super::parse::{MAX_NESTING, unix_path};
 use super::tree::{
     Call, Choice, Constant, Enum, Extend, Extensions, Field, File, Label, Message, OneOf, Reserved, Service, Syntax, Type, Value,
     map_types,
@@ -103,7 +103,7 @@ pub(super) fn read(text: &str) -> Option<File> {
     file(&Parts::read(&bytes)?)
 }
 
-/// The fields of one message, in order.
+/// The fields of one message, in order; those of four and eight bytes are left out, a descriptor declares none.
 struct Parts<'a>(Vec<(u64, Part<'a>)>);
 
 #[derive(Clone, Copy)]
@@ -119,12 +119,18 @@ impl<'a> Parts<'a> {
             let tag = varint(&mut bytes)?;
             let part = match tag & 7 {
                 0 => Part::Number(varint(&mut bytes)?),
-                1 => Part::Bytes(take(&mut bytes, 8)?),
+                1 => {
+                    take(&mut bytes, 8)?;
+                    continue;
+                }
                 2 => {
                     let length = usize::try_from(varint(&mut bytes)?).ok()?;
                     Part::Bytes(take(&mut bytes, length)?)
                 }
-                5 => Part::Bytes(take(&mut bytes, 4)?),
+                5 => {
+                    take(&mut bytes, 4)?;
+                    continue;
+                }
                 _ => return None,
             };
             if tag >> 3 == 0 {
@@ -227,7 +233,7 @@ fn file(parts: &Parts<'_>) -> Option<File> {
             (_, true) => &mut file.weak_imports,
             _ => &mut file.imports,
         };
-        list.push(path);
+        list.push(unix_path(&path));
     }
     for bytes in parts.all(4) {
         file.types.push(Type::Message(message(&Parts::read(bytes)?, proto3, 0)?));
@@ -830,6 +836,26 @@ mod tests {
         "#);
         assert!(parse("AAAA", &[]).is_err());
         assert!(parse("Cg", &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_of_an_odd_descriptor_means_the_same() {
+        let import = |path: &str| STANDARD.encode([&[0x1a, path.len() as u8], path.as_bytes()].concat());
+        // the first has numbers of eight and four bytes where imports stand
+        let texts =
+            ["GUUUUUUUUHUvHWUUUUU".to_owned(), import("a//b/./c/"), import("a\"; message X {} import \"b"), import("a\\\n\u{1}")];
+        let printed = texts.map(|text| {
+            let schema = parse(&text, &[]).unwrap();
+            for normalize in [false, true] {
+                let again = parse(&schema.print(normalize), &[]).unwrap();
+                assert_eq!(again.print(normalize), schema.print(normalize));
+            }
+            schema.print(false)
+        });
+        assert_eq!(
+            printed.each_ref().map(|text| text.trim()),
+            ["", r#"import "a/b/c";"#, r#"import "a\"; message X {} import \"b";"#, "import \"a/\\n\u{1}\";"]
+        );
     }
 
     #[test]

@@ -777,7 +777,7 @@ fn put(map: &mut Vec<(String, Value)>, name: String, value: Value) {
 }
 
 /// An import's path with single slashes, and no steps that stay where they are.
-fn unix_path(path: &str) -> String {
+pub(super) fn unix_path(path: &str) -> String {
     let path = path.replace('\\', "/");
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     let root = if path.starts_with('/') { "/" } else { "" };

@@ -120,7 +120,7 @@ impl<'a> Printer<'a> {
             paths.dedup();
         }
         for path in paths {
-            self.line(&format!("{keyword} \"{path}\";"));
+            self.line(&format!("{keyword} \"{}\";", escaped(path)));
         }
     }
 
