@@ -100,8 +100,11 @@ impl LineEncoder {
             return Err(Fault::new(codes::BAD_KEY, "a delete needs a key"));
         }
         if let Contract::Protobuf(columns) = &mut self.contract {
-            let key = key.map(|(_, key)| json_key(&self.key, Framing::None, &key)).transpose()?;
-            return columns.write(key.as_deref(), value, slab);
+            let mut text = Vec::new();
+            if let Some((_, key)) = &key {
+                write_json_key(&self.key, Framing::None, key, &mut text)?;
+            }
+            return columns.write(key.is_some().then_some(text.as_slice()), value, slab);
         }
         if let Some((id, key)) = &key {
             self.frame(*id, slab);
@@ -111,10 +114,8 @@ impl LineEncoder {
         if let Some(value) = value {
             self.frame(self.value_schema, slab);
             match &self.contract {
-                Contract::Json(_) => write_json(value, slab)?,
                 Contract::Avro(schema, _) => avro_json::write(schema, schema.root, value, Form::Line, slab)?,
-                // written above
-                Contract::Protobuf(_) => {}
+                _ => write_json(value, slab)?,
             }
         }
         Ok((key.is_some(), start))
@@ -178,33 +179,26 @@ impl LineEncoder {
     }
 
     fn write_key(&self, key: &[&Value], slab: &mut Vec<u8>) -> Result<(), Fault> {
-        match &self.contract {
-            Contract::Avro(schema, ids) => {
-                for (id, value) in ids.iter().zip(key) {
-                    avro_json::write(schema, *id, value, Form::Line, slab)?;
-                }
-                Ok(())
-            }
-            Contract::Json(_) | Contract::Protobuf(_) => {
-                slab.extend_from_slice(&json_key(&self.key, self.framing, key)?);
-                Ok(())
-            }
-        }
+        let Contract::Avro(schema, ids) = &self.contract else {
+            return write_json_key(&self.key, self.framing, key, slab);
+        };
+        ids.iter().zip(key).try_for_each(|(id, value)| avro_json::write(schema, *id, value, Form::Line, slab))
     }
 }
 
 /// A key in JSON: bare if it has one column, then without quotes where nothing frames it; else an object.
-fn json_key(names: &[String], framing: Framing, key: &[&Value]) -> Result<Vec<u8>, Fault> {
-    let mut written = Vec::new();
+fn write_json_key(names: &[String], framing: Framing, key: &[&Value], slab: &mut Vec<u8>) -> Result<(), Fault> {
     match key {
-        [Value::String(text)] if framing == Framing::None => written.extend_from_slice(text.as_bytes()),
-        [only] => write_json(only, &mut written)?,
+        [Value::String(text)] if framing == Framing::None => {
+            slab.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+        [only] => write_json(only, slab),
         several => {
             let object: Map<String, Value> = names.iter().cloned().zip(several.iter().copied().cloned()).collect();
-            write_json(&Value::Object(object), &mut written)?;
+            write_json(&Value::Object(object), slab)
         }
     }
-    Ok(written)
 }
 
 impl ByColumns {

@@ -118,25 +118,19 @@ impl<'a> Parts<'a> {
         while !bytes.is_empty() {
             let tag = varint(&mut bytes)?;
             let part = match tag & 7 {
-                0 => Part::Number(varint(&mut bytes)?),
-                1 => {
-                    take(&mut bytes, 8)?;
-                    continue;
-                }
+                0 => Some(Part::Number(varint(&mut bytes)?)),
+                1 => take(&mut bytes, 8).map(|_| None)?,
                 2 => {
                     let length = usize::try_from(varint(&mut bytes)?).ok()?;
-                    Part::Bytes(take(&mut bytes, length)?)
+                    Some(Part::Bytes(take(&mut bytes, length)?))
                 }
-                5 => {
-                    take(&mut bytes, 4)?;
-                    continue;
-                }
+                5 => take(&mut bytes, 4).map(|_| None)?,
                 _ => return None,
             };
             if tag >> 3 == 0 {
                 return None;
             }
-            parts.push((tag >> 3, part));
+            parts.extend(part.map(|part| (tag >> 3, part)));
         }
         Some(Parts(parts))
     }
@@ -836,6 +830,10 @@ mod tests {
         "#);
         assert!(parse("AAAA", &[]).is_err());
         assert!(parse("Cg", &[]).is_err());
+        // a field of number 0 is none, whatever its type
+        for field in [&[0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0, 0], &[2, 0], &[5, 0, 0, 0, 0]] {
+            assert!(parse(&STANDARD.encode(field), &[]).is_err(), "{field:?}");
+        }
     }
 
     #[test]
