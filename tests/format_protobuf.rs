@@ -108,7 +108,7 @@ fn values_of_another_implementation() {
 /// A record as it is shown is a line that gives the same record again.
 #[test]
 fn records_are_shown_and_lines_become_records() {
-    let shown = format::to_json(Format::Protobuf, Some(ALL), &[bytes("00"), bytes(WRITTEN)].concat()).expect("a record");
+    let shown = format::to_json(Format::Protobuf, Some(ALL.into()), &[bytes("00"), bytes(WRITTEN)].concat()).expect("a record");
     insta::assert_snapshot!(shown, @r#"{"i":-7,"z":-3,"u":4000000000,"f8":1,"f4":-2,"d":1.5,"f":-0.25,"b":true,"s":"é","raw":"AP8=","c":"BLUE","o":0,"at":"2024-02-29T12:30:15.250000Z","w":"","ns":[1,-1,300],"ss":["a",""],"m":{"k":{"x":true}},"n":{"x":false,"y":"in"},"card":"visa","many":[{"x":true},{"x":false}],"cs":["BLUE","DEEP","RED"],"big":18446744073709551615,"ds":[0.5,2.0]}"#);
     let mut lines = LineEncoder::new((Format::Protobuf, Framing::Confluent), ALL, &["s".into()], 1, Some(2)).expect("an encoder");
     let mut out = Encoded::default();
@@ -140,7 +140,7 @@ fn records_are_shown_and_lines_become_records() {
     the value has nothing in s, which form the key
     "#);
     assert_eq!(out.records.len(), 2);
-    let other = format::to_json(Format::Protobuf, Some(ALL), &bytes("020200")).expect_err("another message").to_string();
+    let other = format::to_json(Format::Protobuf, Some(ALL.into()), &bytes("020200")).expect_err("another message").to_string();
     insta::assert_snapshot!(other, @"the record is a Other, and the contract's message is All");
 }
 

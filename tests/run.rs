@@ -449,7 +449,7 @@ fn avro_gives_what_json_gives() {
     let schema = project.runtime.block_on(project.registry().latest(&format!("{topic}-value"))).unwrap().unwrap().schema.text;
     let mut last: BTreeMap<Vec<u8>, Option<Value>> = BTreeMap::new();
     for seen in project.read(&topic) {
-        let value = seen.value.map(|bytes| format::to_json(Format::Avro, Some(&schema), &bytes[5..]).unwrap());
+        let value = seen.value.map(|bytes| format::to_json(Format::Avro, Some(schema.as_str().into()), &bytes[5..]).unwrap());
         last.insert(seen.key.unwrap(), value);
     }
     let customer = |value: &Value| value["customer_id"].as_str().unwrap().to_owned();
@@ -467,6 +467,82 @@ fn avro_gives_what_json_gives() {
         .collect();
     assert_eq!(found.len(), expected.len());
     assert_eq!(found, expected);
+}
+
+const SCALES: &str = r#"
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: scales-SUFFIX}
+spec:
+  shape: stream
+  topic: {name: scales.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: FORMAT, file: ../schemas/scale.ENDING}
+---
+apiVersion: mesh/v1
+kind: DataProduct
+metadata: {name: weights-SUFFIX}
+spec:
+  shape: stream
+  topic: {name: weights.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  schema: {format: json}
+  derivation: {sql: "SELECT id, unit FROM scales_SUFFIX"}
+"#;
+
+/// Two records: by the contract, and by a schema of another team's, which has the unit in a text of its own.
+fn a_schema_that_refers_to_another(format: Format, ending: &str, contract: &str, unit: (&str, &str), written: &str) {
+    let project = Project::new();
+    let name = format!("{format:?}").to_lowercase();
+    project.file("products/scales.yaml", &SCALES.replace("FORMAT", &name).replace("ENDING", ending));
+    project.file(&format!("schemas/scale.{ending}"), contract);
+    project.works(&["apply", "-f", "products", "--yes"]);
+    let topic = project.name("scales.SUFFIX");
+    let (subject, units) = (format!("{topic}-value"), project.name("units.SUFFIX"));
+    let register = |subject: &str, body: Value| -> i32 {
+        let call = async {
+            let url = format!("{}/subjects/{subject}/versions", project.registry);
+            let answer: Value = reqwest::Client::new().post(url).json(&body).send().await.unwrap().json().await.unwrap();
+            answer["id"].as_i64().unwrap_or_else(|| panic!("{answer}")) as i32
+        };
+        project.runtime.block_on(call)
+    };
+    register(&units, json!({"schemaType": format.registry_name(), "schema": unit.1}));
+    let references = json!([{"name": unit.0, "subject": units, "version": 1}]);
+    let other = json!({"schemaType": format.registry_name(), "schema": written, "references": references});
+    let (one, other) = (project.schema_id(&subject), register(&subject, other));
+    assert_ne!(one, other);
+    let body = |id: &str| match format {
+        Format::Avro => [vec![2], id.as_bytes().to_vec(), vec![2]].concat(),
+        _ => [vec![0, 0x0a, 1], id.as_bytes().to_vec(), vec![0x10, 1]].concat(),
+    };
+    project.write(&topic, &[(None, Some(framed(one, &body("a")))), (None, Some(framed(other, &body("b"))))]);
+    project.works(&["run", "-f", "products", "--until-idle"]);
+    let wanted = [json!({"id": "a", "unit": "LB"}), json!({"id": "b", "unit": "LB"})];
+    assert_eq!(project.rows("weights.SUFFIX"), wanted);
+    let shown = project.works(&["tail", "--until-end", "-f", "products", &project.name("scales-SUFFIX")]);
+    assert_eq!(shown.matches("\"LB\"").count(), 2, "{shown}");
+    // What is referred to goes last.
+    project.runtime.block_on(project.registry().delete_subject(&subject)).unwrap();
+    project.runtime.block_on(project.registry().delete_subject(&units)).unwrap();
+}
+
+#[test]
+fn an_avro_schema_may_refer_to_others() {
+    let unit = r#"{"type": "enum", "name": "Unit", "symbols": ["KG", "LB"]}"#;
+    let scale = |unit: &str| {
+        format!(
+            r#"{{"type": "record", "name": "Scale", "fields": [{{"name": "id", "type": "string"}}, {{"name": "unit", "type": {unit}}}]}}"#
+        )
+    };
+    a_schema_that_refers_to_another(Format::Avro, "avsc", &scale(unit), ("Unit", unit), &scale("\"Unit\""));
+}
+
+#[test]
+fn a_protobuf_schema_may_refer_to_others() {
+    let (unit, scale) = ("enum Unit { KG = 0; LB = 1; }\n", "message Scale { string id = 1; Unit unit = 2; }\n");
+    let file = |text: &str| format!("syntax = \"proto3\";\n{text}");
+    let written = file(&format!("import \"unit.proto\";\n{scale}"));
+    let contract = file(&format!("{scale}{unit}"));
+    a_schema_that_refers_to_another(Format::Protobuf, "proto", &contract, ("unit.proto", &file(unit)), &written);
 }
 
 /// How many records the poisoned streams have; `MESH_POISON` says another number.

@@ -46,7 +46,7 @@ const ROOMS: &[Room] = &[
     Room { name: "engine", may_import: TEXTS, pure: true },
     Room { name: "format", may_import: &["manifest", "schema", "sql", "engine::batch"], pure: true },
     Room { name: "kafka", may_import: &["plan"], pure: false },
-    Room { name: "registry", may_import: &["plan"], pure: false },
+    Room { name: "registry", may_import: &["schema"], pure: false },
     Room { name: "catalog", may_import: &["plan"], pure: false },
     Room { name: "sources", may_import: &["plan"], pure: false },
     Room { name: "sinks", may_import: &["plan"], pure: false },

@@ -17,7 +17,7 @@ use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
 use crate::model::product::{Format, Framing};
 use crate::plan::entry::ProductEntry;
-use crate::registry::Registry;
+use crate::registry::{Registry, Written};
 
 /// Show a product's records, decoded by its schema
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ struct Tail {
     framing: Framing,
     form: Form,
     /// Writer schemas by id; `None` where the registry has none.
-    schemas: HashMap<SchemaId, Option<String>>,
+    schemas: HashMap<SchemaId, Option<Written>>,
     positions: Vec<i64>,
     ends: Vec<i64>,
 }
@@ -203,19 +203,20 @@ impl Tail {
         };
         // JSON says itself what it is.
         let schema = if self.format == Format::Json { None } else { self.schema(id)? };
-        Ok(format::to_json(self.format, schema.as_deref(), &body).unwrap_or_else(|error| undecodable(&error)))
+        let schema = schema.as_ref().map(|schema| format::Written { text: &schema.text, references: &schema.references });
+        Ok(format::to_json(self.format, schema, &body).unwrap_or_else(|error| undecodable(&error)))
     }
 
-    fn schema(&mut self, id: SchemaId) -> Result<Option<String>, Failure> {
+    fn schema(&mut self, id: SchemaId) -> Result<Option<Written>, Failure> {
         if let Some(known) = self.schemas.get(&id) {
             return Ok(known.clone());
         }
-        let text = match id {
-            SchemaId::Id(id) => self.runtime.block_on(self.registry.by_id(id))?.map(|schema| schema.text),
-            SchemaId::Guid(_) => self.runtime.block_on(self.registry.text_by_guid(&id.to_string()))?,
+        let schema = match id {
+            SchemaId::Id(id) => self.runtime.block_on(self.registry.by_id(id))?,
+            SchemaId::Guid(_) => self.runtime.block_on(self.registry.by_guid(&id.to_string()))?,
         };
-        self.schemas.insert(id, text.clone());
-        Ok(text)
+        self.schemas.insert(id, schema.clone());
+        Ok(schema)
     }
 }
 

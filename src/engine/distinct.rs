@@ -41,7 +41,7 @@ const ENTRY: usize = size_of::<Box<[u8]>>() + size_of::<There>() + 8;
 impl Distinct {
     /// For rows of `schema`, which are only added if `changes` says so.
     pub(crate) fn compile(schema: &DFSchema, changes: &Changes) -> Result<Self, CompileError> {
-        let form = WholeRow::new(schema, &vec![true; schema.fields().len()])?;
+        let form = WholeRow::compared(schema)?;
         let layout = Saved::layout(&format!("distinct\n{}", form.meaning()));
         let changes = changes.clone();
         Ok(Distinct { form, changes, layout, there: KeyMap::default(), unsaved: Vec::new(), bytes: 0 })

@@ -8,6 +8,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::arguments::canonical;
 use super::error::{CompileError, Failure};
 use super::expression::Expression;
 
@@ -19,6 +20,8 @@ pub(crate) type KeyMap<V> = HashMap<Box<[u8]>, V, FixedState>;
 pub(crate) struct KeyEncoder {
     expressions: Vec<Expression>,
     form: Form,
+    /// Values stay bit by bit what they are; else those that SQL calls equal are one: -0.0 and 0.0, and all NaN.
+    verbatim: bool,
 }
 
 #[derive(Debug)]
@@ -40,13 +43,18 @@ impl KeyEncoder {
     /// Keys that are compared with those of another encoder of the same types, and never with null.
     pub(crate) fn for_lookup(expressions: Vec<Expression>) -> Result<Self, CompileError> {
         let bare = matches!(expressions.as_slice(), [only] if matches!(only.data_type(), DataType::Int64 | DataType::Utf8));
-        if bare { Ok(KeyEncoder { expressions, form: Form::Bare }) } else { KeyEncoder::for_rows(expressions) }
+        if bare { Ok(KeyEncoder { expressions, form: Form::Bare, verbatim: false }) } else { KeyEncoder::for_rows(expressions) }
     }
 
     /// Keys of which null may be a part, and which can be turned back into columns.
     pub(crate) fn for_rows(expressions: Vec<Expression>) -> Result<Self, CompileError> {
         let form = Form::Rows(row_converter(expressions.iter().map(Expression::data_type))?);
-        Ok(KeyEncoder { expressions, form })
+        Ok(KeyEncoder { expressions, form, verbatim: false })
+    }
+
+    /// The same for columns that are kept and sent again as they are.
+    pub(crate) fn verbatim(expressions: Vec<Expression>) -> Result<Self, CompileError> {
+        Ok(KeyEncoder { verbatim: true, ..KeyEncoder::for_rows(expressions)? })
     }
 
     /// Keys that sort as the rows do by these expressions, each with how it is sorted.
@@ -54,7 +62,8 @@ impl KeyEncoder {
         let sorted = |(e, options): &(Expression, SortOptions)| SortField::new_with_options(e.data_type().clone(), *options);
         let converter = RowConverter::new(order.iter().map(sorted).collect());
         let converter = converter.map_err(|error| CompileError(format!("rows can't be sorted by these columns: {error}")))?;
-        Ok(KeyEncoder { expressions: order.into_iter().map(|(e, _)| e).collect(), form: Form::Rows(converter) })
+        let expressions = order.into_iter().map(|(e, _)| e).collect();
+        Ok(KeyEncoder { expressions, form: Form::Rows(converter), verbatim: false })
     }
 
     /// The expressions that make up the key, as SQL.
@@ -69,7 +78,11 @@ impl KeyEncoder {
 
     /// The keys of some rows.
     pub(crate) fn encode(&self, rows: &RecordBatch) -> Result<Keys, Failure> {
-        let columns = self.expressions.iter().map(|e| e.evaluate(rows)).collect::<Result<Vec<_>, _>>()?;
+        let column = |expression: &Expression| {
+            let column = expression.evaluate(rows)?;
+            if self.verbatim { Ok(column) } else { Ok(canonical(&column)?) }
+        };
+        let columns = self.expressions.iter().map(column).collect::<Result<Vec<_>, Failure>>()?;
         match (&self.form, columns.as_slice()) {
             (Form::Bare, [only]) if only.data_type() == &DataType::Int64 => {
                 Ok(Keys::Integers(only.as_primitive::<Int64Type>().clone()))
@@ -188,6 +201,25 @@ mod tests {
         }
         let (schema, encoder) = encoder(&["t"], false);
         assert_eq!(encoder.encode(&rows(&schema)).unwrap().get(1), Some(b"" as &[u8]));
+    }
+
+    /// SQL calls them equal: as a group, as a partition and in a join.
+    #[test]
+    fn zeros_and_nans_are_one_key_each() {
+        let (schema, encoder) = encoder(&["f"], true);
+        let column = |of: &[f64]| {
+            let floats: ArrayRef = Arc::new(Float64Array::from(of.to_vec()));
+            let rest = [DataType::Int64, DataType::Utf8].map(|t| arrow::array::new_null_array(&t, of.len()));
+            RecordBatch::try_new(nullable(&schema), rest.into_iter().chain([floats]).collect()).unwrap()
+        };
+        let keys = encoder.encode(&column(&[0.0, -0.0, f64::NAN, -f64::NAN, 1.0])).unwrap();
+        assert_eq!(keys.bytes(0), keys.bytes(1));
+        assert_eq!(keys.bytes(2), keys.bytes(3));
+        assert_ne!(keys.bytes(0), keys.bytes(4));
+        assert_ne!(keys.bytes(0), keys.bytes(2));
+        let as_they_are = KeyEncoder { verbatim: true, ..encoder };
+        let keys = as_they_are.encode(&column(&[0.0, -0.0])).unwrap();
+        assert_ne!(keys.bytes(0), keys.bytes(1));
     }
 
     #[test]

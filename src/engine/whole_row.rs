@@ -29,10 +29,23 @@ pub(crate) struct WholeRow {
 impl WholeRow {
     /// Rows of `schema`; `wanted` says of each column whether anybody reads it.
     pub(crate) fn new(schema: &DFSchema, wanted: &[bool]) -> Result<Self, CompileError> {
+        WholeRow::kept(schema, wanted, KeyEncoder::verbatim)
+    }
+
+    /// Rows of `schema` of which equal ones, as SQL means it, are one.
+    pub(crate) fn compared(schema: &DFSchema) -> Result<Self, CompileError> {
+        WholeRow::kept(schema, &vec![true; schema.fields().len()], KeyEncoder::for_rows)
+    }
+
+    fn kept(
+        schema: &DFSchema,
+        wanted: &[bool],
+        encoder: impl Fn(Vec<Expression>) -> Result<KeyEncoder, CompileError>,
+    ) -> Result<Self, CompileError> {
         let wanted = wanted.get(..schema.fields().len()).unwrap_or(wanted);
         let columns: Vec<usize> = wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(column, _)| column).collect();
         let expressions = columns.iter().map(|at| Expression::column(*at, schema)).collect::<Result<_, _>>()?;
-        Ok(WholeRow { encoder: KeyEncoder::for_rows(expressions)?, columns, schema: nullable(schema) })
+        Ok(WholeRow { encoder: encoder(expressions)?, columns, schema: nullable(schema) })
     }
 
     /// The same rows, which are sent with the columns of `schema`: those that they have not are added by who sends them.

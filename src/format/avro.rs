@@ -5,7 +5,8 @@
 use hashbrown::HashMap;
 use serde_json::{Map, Value};
 
-use super::{Fault, FormatError, MAX_RECORD, codes};
+use super::{Fault, FormatError, MAX_RECORD, Written, codes};
+use crate::schema;
 
 /// A schema's types; named types may refer to themselves.
 #[derive(Debug)]
@@ -67,17 +68,26 @@ pub(super) enum Logical {
     Uuid,
 }
 
+/// A schema's text as JSON.
+fn json(text: &str) -> Result<Value, FormatError> {
+    // serde_json refuses more than 128 levels, which bounds the recursion of who walks it. A bare name may stand without quotes.
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(value),
+        Err(_) if primitive(text.trim()).is_some() => Ok(Value::String(text.trim().into())),
+        Err(error) => Err(FormatError::Schema(format!("not a JSON text: {error}"))),
+    }
+}
+
 impl Avro {
-    /// Reads a schema's text.
-    pub(super) fn parse(text: &str) -> Result<Avro, FormatError> {
-        // serde_json refuses more than 128 levels, which bounds the recursion below. A bare name may stand without quotes.
-        let value = match serde_json::from_str(text) {
-            Ok(value) => value,
-            Err(_) if primitive(text.trim()).is_some() => Value::String(text.trim().into()),
-            Err(error) => return Err(FormatError::Schema(format!("not a JSON text: {error}"))),
-        };
+    /// Reads a schema's text, after those that it refers to.
+    pub(super) fn parse<'a>(schema: impl Into<Written<'a>>) -> Result<Avro, FormatError> {
+        let schema = schema.into();
         let mut parser = Parser { types: Vec::new(), names: HashMap::new() };
-        let root = parser.schema(&value, None)?;
+        for (name, text) in schema::in_order(schema.references).map_err(|error| FormatError::Schema(error.message))? {
+            let within = |error| FormatError::Schema(format!("in the referenced schema {name:?}: {error}"));
+            json(text).and_then(|value| parser.schema(&value, None)).map_err(within)?;
+        }
+        let root = parser.schema(&json(schema.text)?, None)?;
         Ok(Avro { types: parser.types, root })
     }
 

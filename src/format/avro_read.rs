@@ -3,7 +3,7 @@
 use super::avro::{Avro, Cursor, Field, Id, Kind, Logical, malformed, utf8};
 use super::avro_json::{self, Form};
 use super::column::{Column, Values};
-use super::{Fault, FormatError, MAX_DEPTH, codes, text};
+use super::{Fault, FormatError, MAX_DEPTH, Written, codes, text};
 
 /// Reads Avro values and keys into columns.
 pub(super) struct AvroReader {
@@ -62,13 +62,18 @@ enum Op {
 }
 
 impl Writer {
-    pub(super) fn new(text: &str) -> Result<Writer, FormatError> {
-        Ok(Writer { schema: Avro::parse(text)?, value: None, key: None })
+    pub(super) fn new(schema: Written<'_>) -> Result<Writer, FormatError> {
+        Ok(Writer { schema: Avro::parse(schema)?, value: None, key: None })
     }
 }
 
 impl AvroReader {
-    pub(super) fn new(columns: &[Column], key: &[usize], contract: &str, key_schema: Option<&str>) -> Result<Self, FormatError> {
+    pub(super) fn new(
+        columns: &[Column],
+        key: &[usize],
+        contract: Written<'_>,
+        key_schema: Option<&str>,
+    ) -> Result<Self, FormatError> {
         let reader = AvroReader {
             contract: Avro::parse(contract)?,
             key_schema: key_schema.map(Avro::parse).transpose()?,

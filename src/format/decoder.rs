@@ -12,7 +12,7 @@ use super::column::Column;
 use super::frame::SchemaId;
 use super::json_read::JsonReader;
 use super::protobuf_read::{self, ProtobufReader};
-use super::{Bad, Decoded, Fault, FormatError, Layout, Record, codes, frame};
+use super::{Bad, Decoded, Fault, FormatError, Layout, Record, Written, codes, frame};
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Framing, Shape};
 
@@ -73,7 +73,12 @@ struct Rows {
 impl Decoder {
     /// A decoder for a contract's text. `key_schema` is that of the record's key, where it has one: Avro needs it to read
     /// the keys of deletes; without it, it is derived from the contract.
-    pub fn new(layout: Layout, reader_schema: &str, key_schema: Option<&str>) -> Result<Decoder, FormatError> {
+    pub fn new<'a>(
+        layout: Layout,
+        reader_schema: impl Into<Written<'a>>,
+        key_schema: Option<&str>,
+    ) -> Result<Decoder, FormatError> {
+        let reader_schema = reader_schema.into();
         let columns = layout.row_type.fields().iter().map(Column::new).collect::<Result<Vec<_>, _>>()?;
         let reader = match layout.format {
             Format::Json => Reader::Json(Box::new(JsonReader::new(&columns, &layout.key))),
@@ -90,14 +95,14 @@ impl Decoder {
     }
 
     /// Makes a writer's schema known under its id. After an error, records with this id are bad, not missing.
-    pub fn add_schema(&mut self, id: impl Into<SchemaId>, text: &str) -> Result<(), FormatError> {
-        let id = id.into();
+    pub fn add_schema<'a>(&mut self, id: impl Into<SchemaId>, schema: impl Into<Written<'a>>) -> Result<(), FormatError> {
+        let (id, schema) = (id.into(), schema.into());
         let parsed = match self.reader {
-            Reader::Json(_) => serde_json::from_str::<serde_json::Value>(text)
+            Reader::Json(_) => serde_json::from_str::<serde_json::Value>(schema.text)
                 .map(|_| Known::Json)
                 .map_err(|error| FormatError::Schema(format!("schema {id} is not a JSON text: {error}"))),
-            Reader::Avro(_) => Writer::new(text).map(|writer| Known::Avro(Box::new(writer))),
-            Reader::Protobuf(_) => protobuf_read::Writer::new(text).map(|writer| Known::Protobuf(Box::new(writer))),
+            Reader::Avro(_) => Writer::new(schema).map(|writer| Known::Avro(Box::new(writer))),
+            Reader::Protobuf(_) => protobuf_read::Writer::new(schema).map(|writer| Known::Protobuf(Box::new(writer))),
         };
         let (known, result) = match parsed {
             Ok(known) => (known, Ok(())),

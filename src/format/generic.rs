@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::avro::{Avro, Cursor};
-use super::{Decoder, Encoded, Encoder, Fault, FormatError, Layout, Record, avro_json, codes, frame};
+use super::{Decoder, Encoded, Encoder, Fault, FormatError, Layout, Record, Written, avro_json, codes, frame};
 use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::RowType;
 use crate::schema;
@@ -17,19 +17,19 @@ pub fn plain_to_json(bytes: &[u8]) -> Value {
 
 /// The body of a key or value (see [`super::frame::locate`]) as JSON. Avro and Protobuf need the schema it was written with;
 /// their bytes are base64, their times are texts, and Avro's decimals too.
-pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Result<Value, FormatError> {
+pub fn to_json(format: Format, writer_schema: Option<Written<'_>>, body: &[u8]) -> Result<Value, FormatError> {
     match (format, writer_schema) {
         (Format::Json, _) => {
             serde_json::from_slice(body).map_err(|error| Fault::new(codes::NOT_JSON, format!("not a JSON text: {error}")).into())
         }
-        (Format::Avro, Some(text)) => {
-            let schema = Avro::parse(text)?;
+        (Format::Avro, Some(schema)) => {
+            let schema = Avro::parse(schema)?;
             let mut cursor = Cursor::new(body)?;
             let value = avro_json::read(&schema, schema.root, &mut cursor)?;
             cursor.end()?;
             Ok(value)
         }
-        (Format::Protobuf, Some(text)) => protobuf_to_json(text, body),
+        (Format::Protobuf, Some(schema)) => protobuf_to_json(schema, body),
         (format @ (Format::Avro | Format::Protobuf), None) => {
             Err(FormatError::Schema(format!("{format:?} can't be read without the schema it was written with")))
         }
@@ -37,10 +37,10 @@ pub fn to_json(format: Format, writer_schema: Option<&str>, body: &[u8]) -> Resu
 }
 
 /// By way of the columns of the schema's first message.
-fn protobuf_to_json(text: &str, body: &[u8]) -> Result<Value, FormatError> {
-    let layout = protobuf_layout(protobuf_columns(text)?, &[])?;
-    let mut decoder = Decoder::new(layout.clone(), text, None)?;
-    decoder.add_schema(0, text)?;
+fn protobuf_to_json(schema: Written<'_>, body: &[u8]) -> Result<Value, FormatError> {
+    let layout = protobuf_layout(protobuf_columns(schema)?, &[])?;
+    let mut decoder = Decoder::new(layout.clone(), schema, None)?;
+    decoder.add_schema(0, schema)?;
     let mut value = Vec::with_capacity(body.len() + 5);
     frame::write(0, &mut value);
     value.extend_from_slice(body);
@@ -60,8 +60,10 @@ fn protobuf_to_json(text: &str, body: &[u8]) -> Result<Value, FormatError> {
 
 /// The columns of a Protobuf schema's first message. One that has fields which can't be columns is refused: they would be
 /// left out silently.
-pub(super) fn protobuf_columns(text: &str) -> Result<RowType, FormatError> {
-    let schema = schema::parse(Format::Protobuf, text, &[]).map_err(|error| FormatError::Schema(error.message))?;
+pub(super) fn protobuf_columns<'a>(schema: impl Into<Written<'a>>) -> Result<RowType, FormatError> {
+    let schema = schema.into();
+    let schema =
+        schema::parse(Format::Protobuf, schema.text, schema.references).map_err(|error| FormatError::Schema(error.message))?;
     let columns = schema.columns();
     match columns.unsupported.first() {
         Some((name, reason)) if name.is_empty() => Err(FormatError::Schema(reason.clone())),

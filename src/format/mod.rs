@@ -38,12 +38,32 @@ use thiserror::Error;
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::{RowType, type_name};
+use crate::schema::Reference;
 use frame::SchemaId;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use generic::{plain_to_json, to_json};
 pub use line::{Line, LineEncoder};
+
+/// A schema that records were written with: its text, and all that it refers to.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    pub text: &'a str,
+    pub references: &'a [Reference],
+}
+
+impl<'a> From<&'a str> for Written<'a> {
+    fn from(text: &'a str) -> Self {
+        Written { text, references: &[] }
+    }
+}
+
+impl<'a> From<&'a String> for Written<'a> {
+    fn from(text: &'a String) -> Self {
+        text.as_str().into()
+    }
+}
 
 /// The largest key or value that is decoded, in bytes.
 pub const MAX_RECORD: usize = 8 << 20;

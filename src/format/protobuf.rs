@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::avro::{malformed, unzigzag, utf8};
-use super::{Fault, FormatError, MAX_DEPTH, codes};
+use super::{Fault, FormatError, MAX_DEPTH, Written, codes};
 use crate::model::product::Format;
 use crate::schema::{self, Member, MemberKind, Messages, Scalar};
 
@@ -20,8 +20,10 @@ pub(super) enum Wire<'a> {
 }
 
 /// Reads a schema's messages.
-pub(super) fn messages(text: &str) -> Result<Arc<Messages>, FormatError> {
-    let schema = schema::parse(Format::Protobuf, text, &[]).map_err(|error| FormatError::Schema(error.message))?;
+pub(super) fn messages<'a>(schema: impl Into<Written<'a>>) -> Result<Arc<Messages>, FormatError> {
+    let schema = schema.into();
+    let schema =
+        schema::parse(Format::Protobuf, schema.text, schema.references).map_err(|error| FormatError::Schema(error.message))?;
     let messages = schema.messages().ok_or_else(|| FormatError::Schema("it is no Protobuf schema".into()))?;
     Ok(Arc::new(messages))
 }

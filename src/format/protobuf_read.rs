@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::avro::Cursor;
 use super::column::{Column, Values};
 use super::protobuf::{self, Plain, Special, Wire, other_bytes, special};
-use super::{Fault, FormatError, codes};
+use super::{Fault, FormatError, Written, codes};
 use crate::model::row::type_name;
 use crate::schema::{Member, MemberKind, Messages, Presence, Scalar};
 
@@ -60,13 +60,13 @@ enum Slot<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(text: &str) -> Result<Writer, FormatError> {
-        Ok(Writer { messages: protobuf::messages(text)?, key: None })
+    pub(super) fn new(schema: Written<'_>) -> Result<Writer, FormatError> {
+        Ok(Writer { messages: protobuf::messages(schema)?, key: None })
     }
 }
 
 impl ProtobufReader {
-    pub(super) fn new(columns: &[Column], key: &[usize], contract: &str) -> Result<Self, FormatError> {
+    pub(super) fn new(columns: &[Column], key: &[usize], contract: Written<'_>) -> Result<Self, FormatError> {
         let messages = protobuf::messages(contract)?;
         let root = messages.first().ok_or_else(|| FormatError::Mismatch("the contract declares no message".into()))?;
         let wanted: Vec<(usize, &Column)> = columns.iter().enumerate().collect();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Catalog;
 use crate::model::product::{Compatibility, Format};
+use crate::schema::Reference;
 
 /// Something that was looked at: seen, or not to be seen, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,15 +100,5 @@ pub struct Registered {
     pub format: Format,
     pub text: String,
     #[serde(default)]
-    pub references: Vec<RegisteredReference>,
-}
-
-/// A schema that a schema refers to, its text included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegisteredReference {
-    pub name: String,
-    pub text: String,
-    /// What it refers to itself.
-    #[serde(default)]
-    pub references: Vec<RegisteredReference>,
+    pub references: Vec<Reference>,
 }

@@ -12,6 +12,7 @@ use super::error::{Kind, RegistryError};
 use crate::model::Secret;
 use crate::model::environment;
 use crate::model::product::{Compatibility, Format};
+use crate::schema;
 
 /// How long one call may take, repetitions included.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -63,12 +64,11 @@ pub struct Reference {
     pub version: i32,
 }
 
-/// A schema that another refers to, with its text.
+/// A schema that records were written with, and all that it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    pub name: String,
+pub struct Written {
     pub text: String,
-    pub references: Vec<Resolved>,
+    pub references: Vec<schema::Reference>,
 }
 
 /// Where a schema is registered.
@@ -139,12 +139,19 @@ impl Registry {
     }
 
     /// A schema by its id; `None` if there is none.
-    pub async fn by_id(&self, id: i32) -> Result<Option<Schema>, RegistryError> {
-        let call = Call::get(format!("read schema {id}"), &["schemas", "ids", &id.to_string()]);
-        match self.ask(&call).await? {
-            Some(answer) => self.schema(&call, id, &answer).map(Some),
-            None => Ok(None),
-        }
+    pub async fn by_id(&self, id: i32) -> Result<Option<Written>, RegistryError> {
+        self.written(&Call::get(format!("read schema {id}"), &["schemas", "ids", &id.to_string()])).await
+    }
+
+    /// A schema by its GUID, which newer serializers write into a header; `None` if there is none.
+    pub async fn by_guid(&self, guid: &str) -> Result<Option<Written>, RegistryError> {
+        self.written(&Call::get(format!("read schema {guid}"), &["schemas", "guids", guid])).await
+    }
+
+    async fn written(&self, call: &Call) -> Result<Option<Written>, RegistryError> {
+        let Some(answer) = self.ask(call).await? else { return Ok(None) };
+        let Schema { text, references, .. } = self.schema(call, 0, &answer)?;
+        Ok(Some(Written { text, references: self.resolve(&references).await? }))
     }
 
     /// The subjects that have a schema, by its id; `None` where the registry does not tell.
@@ -155,16 +162,8 @@ impl Registry {
         Ok(Some(subjects.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
     }
 
-    /// A schema's text by its GUID, which newer serializers write into a header; `None` if there is none.
-    pub async fn text_by_guid(&self, guid: &str) -> Result<Option<String>, RegistryError> {
-        let call = Call::get(format!("read schema {guid}"), &["schemas", "guids", guid]);
-        let Some(answer) = self.ask(&call).await? else { return Ok(None) };
-        let text = answer.get("schema").and_then(Value::as_str).ok_or_else(|| self.malformed(&call, "a schema"))?;
-        Ok(Some(text.to_owned()))
-    }
-
     /// The texts of all that `references` lead to.
-    pub async fn resolve(&self, references: &[Reference]) -> Result<Vec<Resolved>, RegistryError> {
+    pub async fn resolve(&self, references: &[Reference]) -> Result<Vec<schema::Reference>, RegistryError> {
         let mut asked = 0;
         self.resolve_below(references, 0, &mut asked).await
     }
@@ -174,7 +173,7 @@ impl Registry {
         references: &[Reference],
         depth: usize,
         asked: &mut usize,
-    ) -> Result<Vec<Resolved>, RegistryError> {
+    ) -> Result<Vec<schema::Reference>, RegistryError> {
         let mut resolved = Vec::new();
         for reference in references {
             let call = Call::get(format!("read reference {} of subject {}", reference.name, reference.subject), &[]);
@@ -186,7 +185,8 @@ impl Registry {
                 return Err(self.error(&call, Kind::Refused(40402), format!("version {} does not exist", reference.version)));
             };
             let below = Box::pin(self.resolve_below(&version.schema.references, depth + 1, asked)).await?;
-            resolved.push(Resolved { name: reference.name.clone(), text: version.schema.text, references: below });
+            let Reference { name, .. } = reference.clone();
+            resolved.push(schema::Reference { name, text: version.schema.text, references: below });
         }
         Ok(resolved)
     }

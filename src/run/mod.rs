@@ -21,7 +21,7 @@ use board::Board;
 use progress::Progress;
 
 use crate::format::frame::SchemaId;
-use crate::format::{Decoded, Decoder, Encoder, Layout, Record};
+use crate::format::{self, Decoded, Decoder, Encoder, Layout, Record};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::consumer::Reader;
 use crate::kafka::{KafkaError, Kind};
@@ -29,7 +29,7 @@ use crate::model::environment::Kafka;
 use crate::model::product::{Origin, Source};
 use crate::model::{Mesh, Product};
 use crate::plan::{Bound, ProductContract};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Written};
 use crate::schema;
 use crate::sql::query::{Input, Query};
 
@@ -449,7 +449,9 @@ impl Shared<'_> {
             for id in &decoded.missing {
                 match self.runtime.block_on(self.writer_schema(*id, input)) {
                     // A schema that does not fit makes its records bad; the decoder says so of each.
-                    Ok(Ok(text)) => drop(decoder.add_schema(*id, &text)),
+                    Ok(Ok(schema)) => {
+                        drop(decoder.add_schema(*id, format::Written { text: &schema.text, references: &schema.references }));
+                    }
                     Ok(Err(reason)) => decoder.refuse_schema(*id, &reason),
                     Err(error) => {
                         self.event(Event::Note { product: product.into(), text: format!("waits for the registry: {error}") });
@@ -463,21 +465,21 @@ impl Shared<'_> {
         }
     }
 
-    /// The text of a schema that records of an input were written with, or why its records are bad.
-    async fn writer_schema(&self, id: SchemaId, input: &str) -> Result<Result<String, String>, RegistryError> {
+    /// A schema that records of an input were written with, or why its records are bad.
+    async fn writer_schema(&self, id: SchemaId, input: &str) -> Result<Result<Written, String>, RegistryError> {
         let unknown = || Err("the registry does not know it".to_owned());
         let number = match id {
-            SchemaId::Guid(_) => return Ok(self.registry.text_by_guid(&id.to_string()).await?.map_or_else(unknown, Ok)),
+            SchemaId::Guid(_) => return Ok(self.registry.by_guid(&id.to_string()).await?.map_or_else(unknown, Ok)),
             SchemaId::Id(number) => number,
         };
         let Some(schema) = self.registry.by_id(number).await? else { return Ok(unknown()) };
-        let Some(product) = self.mesh.products.get(input) else { return Ok(Ok(schema.text)) };
+        let Some(product) = self.mesh.products.get(input) else { return Ok(Ok(schema)) };
         let own = |subject: &String| *subject == product.value_subject() || Some(subject) == product.key_subject().as_ref();
         Ok(match self.registry.subjects_of(number).await? {
             Some(subjects) if !subjects.is_empty() && !subjects.iter().any(own) => {
                 Err(format!("schema {number} is of the subject {}, not of {}", subjects.join(", "), product.value_subject()))
             }
-            _ => Ok(schema.text),
+            _ => Ok(schema),
         })
     }
 

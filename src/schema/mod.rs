@@ -17,6 +17,7 @@ mod text;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use columns::{Columns, Mismatch, mismatches};
@@ -26,12 +27,13 @@ pub(crate) use protobuf::{Member, MemberKind, Messages, Presence, Scalar};
 pub use crate::model::product::{Compatibility, Format};
 
 /// A schema that another one names, resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The name by which it is referred to: a full name in Avro, a URI in JSON Schema, an import path in Protobuf.
     pub name: String,
     pub text: String,
     /// What it refers to itself.
+    #[serde(default)]
     pub references: Vec<Reference>,
 }
 
@@ -258,8 +260,8 @@ struct Finding {
 /// How deep references may refer on.
 const MAX_REFERENCES: usize = 64;
 
-/// All references, each after those that it refers to itself; a name that was met before is not met again.
-fn in_order(references: &[Reference]) -> Result<Vec<(&str, &str)>, SchemaError> {
+/// Name and text of all references, each after those that it refers to itself; a name that was met before is not met again.
+pub(crate) fn in_order(references: &[Reference]) -> Result<Vec<(&str, &str)>, SchemaError> {
     fn walk<'a>(references: &'a [Reference], depth: usize, out: &mut Vec<(&'a str, &'a str)>) -> Result<(), SchemaError> {
         if depth > MAX_REFERENCES {
             return Err(SchemaError::new(format!("references that refer on more than {MAX_REFERENCES} times"), None));

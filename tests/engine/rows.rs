@@ -5,10 +5,25 @@
 //! history is cut.
 
 use super::*;
+use arrow::array::{ListArray, StructArray};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::Fields;
+use datafusion_common::ScalarValue;
 use mesh::sql::query::Order;
 
 /// What happens on an edge. Of a delete on an upsert edge only the key counts.
 type History = Vec<Record>;
+
+/// A record of a history, and where it comes from.
+#[derive(Debug, Clone)]
+struct Caused {
+    /// The place of the arrival that caused it.
+    cause: usize,
+    /// The row that an operator with state, or the input, last made it of. Where a part of such a row can't be computed,
+    /// nothing of it goes on.
+    row: usize,
+    record: Record,
+}
 
 // --------------------------------------------------------------------------------------------------------------- plans
 
@@ -27,6 +42,7 @@ enum Plan {
     /// A sub-query, of which nobody reads rowtime.
     Renamed(Box<Plan>),
     Union(Vec<Plan>),
+    Unnest(Unnest, Box<Plan>),
     Distinct(Box<Plan>),
     Top(Top, Box<Plan>),
     /// By n. Only of tables.
@@ -44,6 +60,30 @@ struct Top {
     numbered: bool,
 }
 
+/// The elements of the list that a row's n stands for; a number that no list belongs to stands for null.
+#[derive(Debug, Clone)]
+struct Unnest {
+    lists: Vec<Option<Vec<Element>>>,
+    /// An element is a struct, and its fields become columns; else it is a number.
+    structs: bool,
+    outer: bool,
+    ordinality: bool,
+}
+
+/// Null, or a text and a number.
+type Element = Option<(Option<String>, Option<i64>)>;
+
+fn unnest() -> impl Strategy<Value = Unnest> {
+    let element = prop::option::weighted(0.8, (prop::option::weighted(0.8, "[a-c]"), prop::option::weighted(0.8, 0i64..6)));
+    let lists = prop::collection::vec(prop::option::weighted(0.8, prop::collection::vec(element, 0..4)), 6);
+    (lists, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(lists, structs, outer, ordinality)| Unnest {
+        lists,
+        structs,
+        outer,
+        ordinality,
+    })
+}
+
 fn top() -> impl Strategy<Value = Top> {
     (any::<bool>(), any::<bool>(), any::<bool>(), 1usize..4, any::<bool>())
         .prop_map(|(by_t, descending, nulls_first, limit, numbered)| Top { by_t, descending, nulls_first, limit, numbered })
@@ -58,6 +98,7 @@ fn plan(depth: u32, shape: Shape) -> BoxedStrategy<Plan> {
             one.clone().prop_map(Plan::Divide),
             one.clone().prop_map(Plan::Timed),
             one.clone().prop_map(Plan::Renamed),
+            (unnest(), one.clone()).prop_map(|(unnest, plan)| Plan::Unnest(unnest, plan)),
             one.clone().prop_map(Plan::Distinct),
             prop::collection::vec(inner, 2..4).prop_map(Plan::Union),
         ];
@@ -119,6 +160,10 @@ impl Builder {
                 let (schema, changes) = (inputs[0].schema().clone(), inputs[0].changes());
                 Node::Union { inputs, schema, changes }
             }
+            Plan::Unnest(unnest, plan) => {
+                let input = self.node(plan);
+                unnest_node(input, unnest, &self.name())
+            }
             Plan::Distinct(plan) => {
                 let node = distinct(self.node(plan));
                 if self.shape == Shape::Table { Node::Retract { input: Box::new(node) } } else { node }
@@ -136,6 +181,62 @@ impl Builder {
                 Node::Retract { input: Box::new(node) }
             }
         }
+    }
+}
+
+/// A row of a node with the columns k, n and t for each element of the list of n: k, the element's number, and for t the
+/// element's position, its text, or t.
+fn unnest_node(input: Node, unnest: &Unnest, alias: &str) -> Node {
+    let mut added: Vec<Field> = match unnest.structs {
+        true => fields_of_elements().iter().map(|field| field.as_ref().clone()).collect(),
+        false => vec![Field::new("number", DataType::Int64, true)],
+    };
+    added.extend(unnest.ordinality.then(|| Field::new("ordinality", DataType::Int64, true)));
+    let number = if unnest.structs { 4 } else { 3 };
+    let qualifier = Some(TableReference::bare(alias));
+    let added = added.into_iter().map(|field| (qualifier.clone(), Arc::new(field)));
+    let fields = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone())).chain(added);
+    let schema = Arc::new(DFSchema::new_with_metadata(fields.collect(), Default::default()).unwrap());
+    let list = unnest.list_at(named(&input, 1));
+    let node = Node::Unnest { input: Box::new(input), list, outer: unnest.outer, ordinality: unnest.ordinality, schema };
+    let t = match unnest {
+        Unnest { ordinality: true, .. } => datafusion_expr::cast(named(&node, number + 1), DataType::Utf8),
+        Unnest { structs: true, .. } => named(&node, 3),
+        _ => named(&node, 2),
+    };
+    let (k, n, changes) = (named(&node, 0), named(&node, number), node.changes());
+    project(node, &[("k", k, DataType::Utf8), ("n", n, DataType::Int64), ("t", t, DataType::Utf8)], changes)
+}
+
+fn fields_of_elements() -> Fields {
+    Fields::from(vec![Field::new("text", DataType::Utf8, true), Field::new("number", DataType::Int64, true)])
+}
+
+impl Unnest {
+    /// `CASE n WHEN 0 THEN [..] WHEN 1 THEN [..] .. END`
+    fn list_at(&self, n: Expr) -> Expr {
+        let lists = self.lists.iter().map(|list| lit(ScalarValue::List(Arc::new(self.list(list.as_deref())))));
+        let when = lists.zip(0i64..).map(|(list, at)| (Box::new(lit(at)), Box::new(list))).collect();
+        Expr::Case(datafusion_expr::Case::new(Some(Box::new(n)), when, None))
+    }
+
+    /// A column of one list.
+    fn list(&self, list: Option<&[Element]>) -> ListArray {
+        let elements = list.unwrap_or_default();
+        let numbers: ArrayRef = Arc::new(elements.iter().map(|e| e.as_ref()?.1).collect::<Int64Array>());
+        let values: ArrayRef = if self.structs {
+            let texts: ArrayRef = Arc::new(elements.iter().map(|e| e.as_ref()?.0.clone()).collect::<StringArray>());
+            let there = NullBuffer::from(elements.iter().map(Option::is_some).collect::<Vec<_>>());
+            Arc::new(
+                StructArray::try_new_with_length(fields_of_elements(), vec![texts, numbers], Some(there), elements.len())
+                    .unwrap(),
+            )
+        } else {
+            numbers
+        };
+        let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let null = list.is_none().then(|| NullBuffer::new_null(1));
+        ListArray::try_new(item, OffsetBuffer::from_lengths([elements.len()]), values, null).unwrap()
     }
 }
 
@@ -310,6 +411,7 @@ fn slow_timed(history: &History) -> History {
     history.iter().enumerate().filter_map(timed).collect()
 }
 
+/// `None` where it fails.
 fn divided(record: &Record) -> Option<Record> {
     let n = match record.row[1].integer() {
         Some(0) => return None,
@@ -319,31 +421,65 @@ fn divided(record: &Record) -> Option<Record> {
     Some(Record { row: vec![record.row[0].clone(), n, record.row[2].clone()], ..record.clone() })
 }
 
-/// A plan's history, from those of its inputs. Whether event times are read above it is said by `timed`. Each row has
-/// the place of the arrival that caused it.
-fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, scans: &mut usize) -> Vec<(usize, Record)> {
-    let each = |history: Vec<(usize, Record)>, twin: &dyn Fn(&History) -> History| by_cause(&history, twin);
+/// The rows that an UNNEST makes of one.
+fn slow_unnest(unnest: &Unnest, record: &Record) -> Vec<Record> {
+    let list = record.row[1].integer().and_then(|n| unnest.lists.get(usize::try_from(n).unwrap())?.clone());
+    let mut elements: Vec<(Option<i64>, Element)> = (1..).map(Some).zip(list.unwrap_or_default()).collect();
+    if elements.is_empty() && unnest.outer {
+        elements.push((None, None));
+    }
+    let row = |(position, element): (Option<i64>, Element)| {
+        let (text, number) = element.unwrap_or_default();
+        let t = match unnest {
+            Unnest { ordinality: true, .. } => position.map(|position| position.to_string()).map_or(Value::Null, Value::Text),
+            Unnest { structs: true, .. } => text.map_or(Value::Null, Value::Text),
+            _ => record.row[2].clone(),
+        };
+        Record { row: vec![record.row[0].clone(), number.map_or(Value::Null, Value::Integer), t], ..record.clone() }
+    };
+    elements.into_iter().map(row).collect()
+}
+
+/// A plan's history, from those of its inputs. Whether event times are read above it is said by `timed`.
+fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, scans: &mut usize) -> Vec<Caused> {
+    let each = |history: Vec<Caused>, twin: &dyn Fn(&History) -> History| by_cause(&history, twin);
     match plan {
         Plan::Scan => {
             *scans += 1;
             let of_input = arrivals.iter().enumerate().filter(|(_, ((at, _), _))| *at == *scans - 1);
-            let history = of_input.map(|(cause, ((_, record), _))| (cause, record.clone())).collect();
+            let history =
+                of_input.map(|(cause, ((_, record), _))| Caused { cause, row: cause, record: record.clone() }).collect();
             if shape == Shape::Table { each(history, &|history| slow_retract(history, &[0], &[0, 1, 2], timed)) } else { history }
         }
         Plan::Filter(at, plan) => {
             let mut history = slow(plan, arrivals, shape, timed, scans);
-            history.retain(|(_, record)| record.row[1].integer().is_some_and(|n| n > *at));
+            history.retain(|caused| caused.record.row[1].integer().is_some_and(|n| n > *at));
             history
         }
         Plan::Divide(plan) => {
-            let history = slow(plan, arrivals, shape, timed, scans);
-            history.iter().filter_map(|(cause, record)| Some((*cause, divided(record)?))).collect()
+            let mut history = slow(plan, arrivals, shape, timed, scans);
+            let failed: BTreeSet<usize> = history.iter().filter(|c| divided(&c.record).is_none()).map(|c| c.row).collect();
+            history.retain(|caused| !failed.contains(&caused.row));
+            history.into_iter().map(|c| Caused { record: divided(&c.record).unwrap(), ..c }).collect()
         }
-        Plan::Timed(plan) => each(slow(plan, arrivals, shape, true, scans), &slow_timed),
+        Plan::Unnest(unnest, plan) => {
+            let history = slow(plan, arrivals, shape, timed, scans);
+            let rows = |c: Caused| slow_unnest(unnest, &c.record).into_iter().map(move |record| Caused { record, ..c });
+            history.into_iter().flat_map(rows).collect()
+        }
+        Plan::Timed(plan) => {
+            let history = slow(plan, arrivals, shape, true, scans);
+            let timed = |c: Caused| Caused { record: slow_timed(&vec![c.record]).remove(0), ..c };
+            if shape == Shape::Table { each(history, &slow_timed) } else { history.into_iter().map(timed).collect() }
+        }
         Plan::Renamed(plan) => slow(plan, arrivals, shape, timed, scans),
         Plan::Union(plans) => {
-            let mut all: Vec<(usize, Record)> = plans.iter().flat_map(|plan| slow(plan, arrivals, shape, timed, scans)).collect();
-            all.sort_by_key(|(cause, _)| *cause);
+            let mut all = Vec::new();
+            for (at, plan) in plans.iter().enumerate() {
+                let history = slow(plan, arrivals, shape, timed, scans);
+                all.extend(history.into_iter().map(|c| Caused { row: c.row * plans.len() + at, ..c }));
+            }
+            all.sort_by_key(|caused| caused.cause);
             all
         }
         Plan::Distinct(plan) => {
@@ -370,7 +506,7 @@ fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, sca
                 None => record,
             };
             match top.numbered {
-                true => history.into_iter().map(|(cause, record)| (cause, numbers(record))).collect(),
+                true => history.into_iter().map(|c| Caused { record: numbers(c.record), ..c }).collect(),
                 false => history,
             }
         }
@@ -381,14 +517,14 @@ fn slow(plan: &Plan, arrivals: &[(Arrival, i64)], shape: Shape, timed: bool, sca
     }
 }
 
-/// Lets a twin work on a history whose rows know their causes.
-fn by_cause(history: &[(usize, Record)], twin: &dyn Fn(&History) -> History) -> Vec<(usize, Record)> {
-    let records = |count: usize| history[..count].iter().map(|(_, record)| record.clone()).collect::<History>();
-    let mut out: Vec<(usize, Record)> = Vec::new();
-    for (i, (cause, _)) in history.iter().enumerate() {
+/// Lets a twin of an operator with state work on a history whose rows know their causes.
+fn by_cause(history: &[Caused], twin: &dyn Fn(&History) -> History) -> Vec<Caused> {
+    let records = |count: usize| history[..count].iter().map(|caused| caused.record.clone()).collect::<History>();
+    let mut out: Vec<Caused> = Vec::new();
+    for (i, Caused { cause, .. }) in history.iter().enumerate() {
         // What one more row in the history makes more.
-        let now = twin(&records(i + 1));
-        out.extend(now.into_iter().skip(out.len()).map(|record| (*cause, record)).collect::<Vec<_>>());
+        let now = twin(&records(i + 1)).into_iter().enumerate().skip(out.len());
+        out.extend(now.map(|(row, record)| Caused { cause: *cause, row, record }));
     }
     out
 }
@@ -401,7 +537,7 @@ fn with_twin(plan: &Plan, shape: Shape, histories: &[Vec<Spec>]) -> (Query, Vec<
     let root = distinct(builder.node(plan));
     let query = query(builder.inputs, root);
     let arrivals = merged(&query, histories);
-    let history: History = slow(plan, &arrivals, shape, false, &mut 0).into_iter().map(|(_, record)| record).collect();
+    let history: History = slow(plan, &arrivals, shape, false, &mut 0).into_iter().map(|caused| caused.record).collect();
     let wanted = slow_distinct(&history);
     (query, arrivals, wanted)
 }
@@ -416,6 +552,17 @@ fn run_all(query: &Query, steps: &[Step]) -> History {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: config().cases * 4, ..config() })]
+
+    /// Alone, over a table and over a stream.
+    #[test]
+    fn unnest_is_its_twin(
+        unnest in unnest(), table: bool, histories in histories(1, 14), cuts in cuts(), replay in cuts(), at in 0.0f64..1.0,
+    ) {
+        let shape = if table { Shape::Table } else { Shape::Stream };
+        let (query, arrivals, wanted) = with_twin(&Plan::Unnest(unnest, Box::new(Plan::Scan)), shape, &histories);
+        prop_assert_eq!(run_all(&query, &cut(&arrivals, &cuts)), wanted);
+        restart(&query, &arrivals, &cuts, &replay, at)?;
+    }
 
     #[test]
     fn plans_over_tables_are_their_twins(
@@ -451,7 +598,7 @@ proptest! {
         };
         let query = query(builder.inputs, root);
         let arrivals = merged(&query, &histories);
-        let history: History = slow(&plan, &arrivals, Shape::Table, false, &mut 0).into_iter().map(|(_, record)| record).collect();
+        let history: History = slow(&plan, &arrivals, Shape::Table, false, &mut 0).into_iter().map(|caused| caused.record).collect();
         let mut wanted = match key {
             Some(key) => slow_rekey_of_topic(&history, key),
             None => slow_top(&history, top, false),
@@ -467,12 +614,12 @@ proptest! {
 
 /// A row without a key goes up once and is not kept.
 fn slow_rekey_of_topic(history: &History, key: usize) -> History {
-    let all = history.iter().cloned().enumerate();
-    let (without, with): (Vec<_>, Vec<_>) = all.partition(|(_, record)| record.row[key] == null());
+    let all = history.iter().cloned().enumerate().map(|(at, record)| Caused { cause: at, row: at, record });
+    let (without, with): (Vec<_>, Vec<_>) = all.partition(|caused| caused.record.row[key] == null());
     let mut out = by_cause(&with, &|history| slow_rekey(history, key, false));
-    out.extend(without.into_iter().filter(|(_, record)| !record.delete));
-    out.sort_by_key(|(at, _)| *at);
-    out.into_iter().map(|(_, record)| record).collect()
+    out.extend(without.into_iter().filter(|caused| !caused.record.delete));
+    out.sort_by_key(|caused| caused.cause);
+    out.into_iter().map(|caused| caused.record).collect()
 }
 
 fn table_plan(plan: &Plan) -> (Vec<Input>, Node) {

@@ -12,10 +12,8 @@ use crate::kafka::admin::{self, Admin, ConfigOp, NewTopic, TopicState};
 use crate::model::environment::Kafka;
 use crate::plan::desired::DesiredSubject;
 use crate::plan::entry::{Catalog, Owned};
-use crate::plan::observed::{
-    Cluster, ConfigSource, ConfigValue, Known, Observed, ObservedSubject, ObservedTopic, Registered, RegisteredReference,
-};
-use crate::registry::{Registry, RegistryError, Resolved, Schema};
+use crate::plan::observed::{Cluster, ConfigSource, ConfigValue, Known, Observed, ObservedSubject, ObservedTopic, Registered};
+use crate::registry::{Registry, RegistryError, Schema};
 
 /// All that `question` asks for.
 pub(super) async fn observe(
@@ -165,11 +163,5 @@ async fn subject(
 
 async fn registered(registry: &Registry, schema: Schema) -> Result<Registered, RegistryError> {
     let references = registry.resolve(&schema.references).await?;
-    let references = references.into_iter().map(reference).collect();
     Ok(Registered { id: schema.id, format: schema.format, text: schema.text, references })
-}
-
-fn reference(resolved: Resolved) -> RegisteredReference {
-    let references = resolved.references.into_iter().map(reference).collect();
-    RegisteredReference { name: resolved.name, text: resolved.text, references }
 }

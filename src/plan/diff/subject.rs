@@ -9,9 +9,9 @@ use crate::model::product::Compatibility;
 use crate::model::row::type_name;
 use crate::plan::codes;
 use crate::plan::desired::{DesiredSubject, ProductFacts, Role};
-use crate::plan::observed::{Known, ObservedSubject, Registered, RegisteredReference};
+use crate::plan::observed::{Known, ObservedSubject, Registered};
 use crate::plan::step::{Action, Blocked, Change, Operation, Resource, Risk, RiskLevel, Step, Weight};
-use crate::schema::{self, Incompatibility, Reference, Schema, SchemaError};
+use crate::schema::{self, Incompatibility, Schema, SchemaError};
 
 /// One subject of a product.
 pub(super) fn diff(world: &World<'_>, facts: &ProductFacts, wanted: &DesiredSubject) -> Part {
@@ -283,12 +283,8 @@ fn said(found: &Incompatibility, versions: &[i32]) -> String {
     format!("{at}{} ({}, version {version})", found.message, found.kind)
 }
 
-fn references(all: &[RegisteredReference]) -> Vec<Reference> {
-    all.iter().map(|r| Reference { name: r.name.clone(), text: r.text.clone(), references: references(&r.references) }).collect()
-}
-
 fn registered(schema: &Registered) -> Result<Schema, SchemaError> {
-    schema::parse(schema.format, &schema.text, &references(&schema.references))
+    schema::parse(schema.format, &schema.text, &schema.references)
 }
 
 impl DesiredSubject {
