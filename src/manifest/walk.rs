@@ -306,6 +306,14 @@ impl Walk<'_> {
         let names: Vec<&str> = known.fields.keys().map(String::as_str).collect();
         let help = match closest(&entry.key, &names) {
             Some(close) => format!("did you mean `{close}`?"),
+            // A test's row: its columns are taken for its fields.
+            None if matches!(known.fields.get("value"), Some(Field { takes: Type::Any, .. })) => {
+                format!(
+                    "a column stands under `value`: {{value: {{{}: ..}}}}; known here: {}",
+                    shorten(&entry.key),
+                    names.join(", ")
+                )
+            }
             None => format!("known here: {}", names.join(", ")),
         };
         let message = format!("unknown field `{}` in {}", shorten(&entry.key), self.path());
@@ -580,6 +588,7 @@ M0103 "schema" `spec.schema` takes a map with `compatibility`, `file`, `format`,
 M0102 "tags" unknown field `tags` in `spec` / known here: access, adopt, api, deletion, derivation, domain, key, lifecycle, owner, quality, schema, shape, sinks, slo, source, team, tests, time, topic, version, views
 M0105 "no" `spec.deletion` does not know the text `no` / one of protect, allow
 "#);
+        insta::assert_snapshot!(product("tests: [{name: x, given: {a: [{id: 1}]}, expect: []}]"), @r#"M0102 "id" unknown field `id` in `spec.tests[0].given.a[0]` / a column stands under `value`: {value: {id: ..}}; known here: at, delete, key, value, watermark"#);
         insta::assert_snapshot!(product("source: {replay: {file: a}, http: {path: /}}, <<: {a: b}, derivation: {sql: [1]}"), @r#"
 M0116 "source" `spec.source` takes one of `generator`, `http`, `poll`, `replay`, and names 2 of them / name exactly one
 M0111 "<<" a merge key / write the fields out, or name a whole value by an alias
