@@ -1,20 +1,16 @@
 //! Arguments: what an aggregate reads of a batch, evaluated once for all its rows.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal256Array, Float32Array, Float64Array, Int64Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal256Array, Float64Array, Int64Array, UInt64Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Decimal256Type, Float32Type, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Decimal256Type, Float64Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::row::Rows;
 
 use super::accumulator::Accumulator;
 use super::batch::Batch;
 use super::error::Failure;
-use super::key::convert;
+use super::key::{canonical, convert};
 
 /// An aggregate's arguments in one batch.
 pub(crate) struct Arguments {
@@ -99,20 +95,4 @@ impl Numbers {
             _ => Numbers::None,
         })
     }
-}
-
-/// Floating point numbers as they are compared: all NaN are one, greater than all numbers, and -0.0 is 0.0.
-pub(crate) fn canonical(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    Ok(match column.data_type() {
-        DataType::Float64 => {
-            let one = |n: f64| if n.is_nan() { f64::NAN } else { n + 0.0 };
-            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(one)) as ArrayRef
-        }
-        DataType::Float32 => {
-            let one = |n: f32| if n.is_nan() { f32::NAN } else { n + 0.0 };
-            let column: Float32Array = column.as_primitive::<Float32Type>().unary::<_, Float32Type>(one);
-            Arc::new(column)
-        }
-        _ => column.clone(),
-    })
 }

@@ -1,14 +1,16 @@
 //! Keys: what rows are grouped, looked up and joined by, as bytes.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::arguments::canonical;
 use super::error::{CompileError, Failure};
 use super::expression::Expression;
 
@@ -151,6 +153,22 @@ pub(crate) fn convert(converter: &RowConverter, columns: &[ArrayRef], length: us
     Ok(converter.convert_columns(columns)?)
 }
 
+/// Floating point numbers as they are compared: all NaN are one, greater than all numbers, and -0.0 is 0.0.
+pub(crate) fn canonical(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Float64 => {
+            let one = |n: f64| if n.is_nan() { f64::NAN } else { n + 0.0 };
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(one)) as ArrayRef
+        }
+        DataType::Float32 => {
+            let one = |n: f32| if n.is_nan() { f32::NAN } else { n + 0.0 };
+            let column: Float32Array = column.as_primitive::<Float32Type>().unary::<_, Float32Type>(one);
+            Arc::new(column)
+        }
+        _ => column.clone(),
+    })
+}
+
 /// Encoded rows back as columns.
 pub(crate) fn unconvert<'a>(converter: &RowConverter, rows: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>, Failure> {
     let parser = converter.parser();
@@ -165,7 +183,6 @@ mod tests {
     use arrow::datatypes::{Field, Schema};
     use datafusion_common::DFSchema;
     use datafusion_expr::col;
-    use std::sync::Arc;
 
     fn encoder(names: &[&str], rows: bool) -> (DFSchema, KeyEncoder) {
         let fields = vec![
