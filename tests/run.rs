@@ -520,9 +520,9 @@ fn a_schema_that_refers_to_another(format: Format, ending: &str, contract: &str,
     assert_eq!(project.rows("weights.SUFFIX"), wanted);
     let shown = project.works(&["tail", "--until-end", "-f", "products", &project.name("scales-SUFFIX")]);
     assert_eq!(shown.matches("\"LB\"").count(), 2, "{shown}");
-    // What is referred to goes last.
+    // What is referred to goes last; not every registry lets it go while the other can be brought back.
     project.runtime.block_on(project.registry().delete_subject(&subject)).unwrap();
-    project.runtime.block_on(project.registry().delete_subject(&units)).unwrap();
+    let _ = project.runtime.block_on(project.registry().delete_subject(&units));
 }
 
 #[test]
