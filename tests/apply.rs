@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so when it fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh::apply::{self, ErrorKind, Live, Memory, Outcome, Target, Who};
+use mesh::apply::{self, ErrorKind, Live, Outcome, Target, Who};
 use mesh::kafka::Admin;
 use mesh::kafka::admin::{ConfigOp, ConfigSource, NewTopic};
 use mesh::manifest;
@@ -396,26 +396,4 @@ Plan: 3 to create, 0 to change, 8 to delete.
     let observed = apply::observe(&mut live, &desired).await.unwrap();
     assert!(plan::plan(&desired, &observed, Options { prune: true, now_ms: 0 }).is_empty());
     stage.leave().await;
-}
-
-#[tokio::test]
-async fn servers_that_do_not_answer_are_named_in_time() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut environment = Environment::local();
-    environment.kafka.bootstrap = format!("127.0.0.1:{port}");
-    let began = Instant::now();
-    let error = Live::connect(&environment, Path::new("."), OwnTopics::default()).await.map(|_| ()).unwrap_err();
-    assert_eq!((error.kind, error.endpoint), (ErrorKind::Unreachable, format!("kafka 127.0.0.1:{port}")));
-    assert!(began.elapsed() < Duration::from_secs(12));
-    // A world in memory needs none.
-    let nothing = apply::observe(&mut Memory::default(), &empty()).await.unwrap();
-    assert!(nothing.topics.is_empty());
-}
-
-fn empty() -> Desired {
-    let folder = tempfile::tempdir().unwrap();
-    let given: Vec<PathBuf> = vec![folder.path().to_path_buf()];
-    let files = manifest::Disk::new(&given).unwrap();
-    let (mesh, _, _) = manifest::read(&files, &given, "local", &manifest::Overrides::default());
-    Desired::of(&mesh.unwrap(), &Bound::default(), &OwnTopics::default())
 }

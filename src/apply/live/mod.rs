@@ -249,3 +249,20 @@ impl From<ApplyError> for StepError {
         StepError { kind: error.kind, message: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn servers_that_do_not_answer_are_named_in_time() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut environment = Environment::local();
+        environment.kafka.bootstrap = format!("127.0.0.1:{port}");
+        let began = Instant::now();
+        let error = Live::connect(&environment, Path::new("."), OwnTopics::default()).await.map(|_| ()).unwrap_err();
+        assert_eq!((error.kind, error.endpoint), (ErrorKind::Unreachable, format!("kafka 127.0.0.1:{port}")));
+        assert!(began.elapsed() < Duration::from_secs(12));
+    }
+}
