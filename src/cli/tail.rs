@@ -1,6 +1,7 @@
 //! `mesh tail`: a product's records, decoded by its schema.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::kafka::admin::At;
 use crate::kafka::consumer::{Message, Reader};
 use crate::model::product::{Format, Framing};
 use crate::plan::entry::ProductEntry;
-use crate::registry::{Registry, Written};
+use crate::registry::Registry;
+use crate::schema::Written;
 
 /// Show a product's records, decoded by its schema
 #[derive(Debug, Args)]
@@ -202,21 +204,20 @@ impl Tail {
             Err(error) => return Ok(undecodable(&error)),
         };
         // JSON says itself what it is.
-        let schema = if self.format == Format::Json { None } else { self.schema(id)? };
-        let schema = schema.as_ref().map(|schema| format::Written { text: &schema.text, references: &schema.references });
-        Ok(format::to_json(self.format, schema, &body).unwrap_or_else(|error| undecodable(&error)))
+        let format = self.format;
+        let schema = if format == Format::Json { None } else { self.schema(id)? };
+        Ok(format::to_json(format, schema.map(Into::into), &body).unwrap_or_else(|error| undecodable(&error)))
     }
 
-    fn schema(&mut self, id: SchemaId) -> Result<Option<Written>, Failure> {
-        if let Some(known) = self.schemas.get(&id) {
-            return Ok(known.clone());
-        }
-        let schema = match id {
-            SchemaId::Id(id) => self.runtime.block_on(self.registry.by_id(id))?,
-            SchemaId::Guid(_) => self.runtime.block_on(self.registry.by_guid(&id.to_string()))?,
+    fn schema(&mut self, id: SchemaId) -> Result<Option<&Written>, Failure> {
+        let known = match self.schemas.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(match id {
+                SchemaId::Id(id) => self.runtime.block_on(self.registry.by_id(id))?,
+                SchemaId::Guid(_) => self.runtime.block_on(self.registry.by_guid(&id.to_string()))?,
+            }),
         };
-        self.schemas.insert(id, schema.clone());
-        Ok(schema)
+        Ok(known.as_ref())
     }
 }
 

@@ -62,12 +62,12 @@ impl Arguments {
             _ => Numbers::None,
         };
         if accumulator.compares() {
-            columns.iter_mut().try_for_each(|column| canonical(column).map(|floats| *column = floats))?;
+            columns.iter_mut().for_each(|column| *column = canonical(column));
         }
         let elements = accumulator.elements.as_ref().map(|converter| convert(converter, &columns, rows.num_rows()));
         let order = accumulator.order.as_ref().map(|(expressions, converter)| {
             let mut columns = evaluate(expressions)?;
-            columns.iter_mut().try_for_each(|column| canonical(column).map(|floats| *column = floats))?;
+            columns.iter_mut().for_each(|column| *column = canonical(column));
             convert(converter, &columns, rows.num_rows())
         });
         Ok(Arguments { places, nulls, numbers, rows: elements.transpose()?, order: order.transpose()? })

@@ -6,7 +6,6 @@ use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int64Array, RecordBat
 use arrow::buffer::NullBuffer;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
-use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -80,11 +79,8 @@ impl KeyEncoder {
 
     /// The keys of some rows.
     pub(crate) fn encode(&self, rows: &RecordBatch) -> Result<Keys, Failure> {
-        let column = |expression: &Expression| {
-            let column = expression.evaluate(rows)?;
-            if self.verbatim { Ok(column) } else { Ok(canonical(&column)?) }
-        };
-        let columns = self.expressions.iter().map(column).collect::<Result<Vec<_>, Failure>>()?;
+        let same = |column: ArrayRef| if self.verbatim { column } else { canonical(&column) };
+        let columns = self.expressions.iter().map(|e| e.evaluate(rows).map(same)).collect::<Result<Vec<_>, _>>()?;
         match (&self.form, columns.as_slice()) {
             (Form::Bare, [only]) if only.data_type() == &DataType::Int64 => {
                 Ok(Keys::Integers(only.as_primitive::<Int64Type>().clone()))
@@ -154,8 +150,8 @@ pub(crate) fn convert(converter: &RowConverter, columns: &[ArrayRef], length: us
 }
 
 /// Floating point numbers as they are compared: all NaN are one, greater than all numbers, and -0.0 is 0.0.
-pub(crate) fn canonical(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    Ok(match column.data_type() {
+pub(crate) fn canonical(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
         DataType::Float64 => {
             let one = |n: f64| if n.is_nan() { f64::NAN } else { n + 0.0 };
             Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(one)) as ArrayRef
@@ -166,7 +162,7 @@ pub(crate) fn canonical(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             Arc::new(column)
         }
         _ => column.clone(),
-    })
+    }
 }
 
 /// Encoded rows back as columns.

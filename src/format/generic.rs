@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::avro::{Avro, Cursor};
-use super::{Decoder, Encoded, Encoder, Fault, FormatError, Layout, Record, Written, avro_json, codes, frame};
+use super::{Decoder, Encoded, Encoder, Fault, FormatError, Layout, Record, Written, avro_json, codes, frame, protobuf};
 use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::RowType;
 use crate::schema;
@@ -61,10 +61,7 @@ fn protobuf_to_json(schema: Written<'_>, body: &[u8]) -> Result<Value, FormatErr
 /// The columns of a Protobuf schema's first message. One that has fields which can't be columns is refused: they would be
 /// left out silently.
 pub(super) fn protobuf_columns<'a>(schema: impl Into<Written<'a>>) -> Result<RowType, FormatError> {
-    let schema = schema.into();
-    let schema =
-        schema::parse(Format::Protobuf, schema.text, schema.references).map_err(|error| FormatError::Schema(error.message))?;
-    let columns = schema.columns();
+    let columns = protobuf::parse(schema)?.columns();
     match columns.unsupported.first() {
         Some((name, reason)) if name.is_empty() => Err(FormatError::Schema(reason.clone())),
         Some((name, reason)) => Err(FormatError::Schema(format!("field {name}: {reason}"))),

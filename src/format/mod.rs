@@ -38,7 +38,7 @@ use thiserror::Error;
 use crate::engine::batch::Batch;
 use crate::model::product::{Format, Framing, Shape};
 use crate::model::row::{RowType, type_name};
-use crate::schema::Reference;
+use crate::schema::{self, Reference};
 use frame::SchemaId;
 
 pub use decoder::Decoder;
@@ -56,6 +56,12 @@ pub struct Written<'a> {
 impl<'a> From<&'a str> for Written<'a> {
     fn from(text: &'a str) -> Self {
         Written { text, references: &[] }
+    }
+}
+
+impl<'a> From<&'a schema::Written> for Written<'a> {
+    fn from(schema: &'a schema::Written) -> Self {
+        Written { text: &schema.text, references: &schema.references }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::avro::{malformed, unzigzag, utf8};
 use super::{Fault, FormatError, MAX_DEPTH, Written, codes};
 use crate::model::product::Format;
-use crate::schema::{self, Member, MemberKind, Messages, Scalar};
+use crate::schema::{self, Member, MemberKind, Messages, Scalar, Schema};
 
 /// One field's value as it is written.
 #[derive(Debug, Clone, Copy)]
@@ -19,12 +19,15 @@ pub(super) enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
+/// Reads a schema's text, and those that it refers to.
+pub(super) fn parse<'a>(schema: impl Into<Written<'a>>) -> Result<Schema, FormatError> {
+    let Written { text, references } = schema.into();
+    schema::parse(Format::Protobuf, text, references).map_err(|error| FormatError::Schema(error.message))
+}
+
 /// Reads a schema's messages.
 pub(super) fn messages<'a>(schema: impl Into<Written<'a>>) -> Result<Arc<Messages>, FormatError> {
-    let schema = schema.into();
-    let schema =
-        schema::parse(Format::Protobuf, schema.text, schema.references).map_err(|error| FormatError::Schema(error.message))?;
-    let messages = schema.messages().ok_or_else(|| FormatError::Schema("it is no Protobuf schema".into()))?;
+    let messages = parse(schema)?.messages().ok_or_else(|| FormatError::Schema("it is no Protobuf schema".into()))?;
     Ok(Arc::new(messages))
 }
 

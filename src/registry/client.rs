@@ -12,7 +12,7 @@ use super::error::{Kind, RegistryError};
 use crate::model::Secret;
 use crate::model::environment;
 use crate::model::product::{Compatibility, Format};
-use crate::schema;
+use crate::schema::{self, Written};
 
 /// How long one call may take, repetitions included.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -62,13 +62,6 @@ pub struct Reference {
     pub name: String,
     pub subject: String,
     pub version: i32,
-}
-
-/// A schema that records were written with, and all that it leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    pub text: String,
-    pub references: Vec<schema::Reference>,
 }
 
 /// Where a schema is registered.
@@ -135,7 +128,8 @@ impl Registry {
         let Some(answer) = self.ask(&call).await? else { return Ok(None) };
         let number = answer.get("version").and_then(int).ok_or_else(|| self.malformed(&call, "a version number"))?;
         let id = answer.get("id").and_then(int).ok_or_else(|| self.malformed(&call, "a schema id"))?;
-        Ok(Some(Version { version: number, schema: self.schema(&call, id, &answer)? }))
+        let (format, text, references) = self.schema(&call, &answer)?;
+        Ok(Some(Version { version: number, schema: Schema { id, format, text, references } }))
     }
 
     /// A schema by its id; `None` if there is none.
@@ -150,7 +144,7 @@ impl Registry {
 
     async fn written(&self, call: &Call) -> Result<Option<Written>, RegistryError> {
         let Some(answer) = self.ask(call).await? else { return Ok(None) };
-        let Schema { text, references, .. } = self.schema(call, 0, &answer)?;
+        let (_, text, references) = self.schema(call, &answer)?;
         Ok(Some(Written { text, references: self.resolve(&references).await? }))
     }
 
@@ -185,7 +179,7 @@ impl Registry {
                 return Err(self.error(&call, Kind::Refused(40402), format!("version {} does not exist", reference.version)));
             };
             let below = Box::pin(self.resolve_below(&version.schema.references, depth + 1, asked)).await?;
-            let Reference { name, .. } = reference.clone();
+            let name = reference.name.clone();
             resolved.push(schema::Reference { name, text: version.schema.text, references: below });
         }
         Ok(resolved)
@@ -241,7 +235,7 @@ impl Registry {
         }
     }
 
-    fn schema(&self, call: &Call, id: i32, answer: &Value) -> Result<Schema, RegistryError> {
+    fn schema(&self, call: &Call, answer: &Value) -> Result<(Format, String, Vec<Reference>), RegistryError> {
         let text = answer.get("schema").and_then(Value::as_str).ok_or_else(|| self.malformed(call, "a schema"))?;
         let format = match answer.get("schemaType").and_then(Value::as_str) {
             None | Some("AVRO") => Format::Avro,
@@ -252,7 +246,7 @@ impl Registry {
         let references = answer.get("references").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let references: Option<Vec<Reference>> = references.iter().map(reference).collect();
         let references = references.ok_or_else(|| self.malformed(call, "references"))?;
-        Ok(Schema { id, format, text: text.to_owned(), references })
+        Ok((format, text.to_owned(), references))
     }
 
     /// One call, repeated while that may help; `None` for what does not exist.

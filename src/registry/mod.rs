@@ -7,5 +7,5 @@
 mod client;
 mod error;
 
-pub use client::{Lookup, Reference, Registry, Schema, Version, Written};
+pub use client::{Lookup, Reference, Registry, Schema, Version};
 pub use error::{Kind, RegistryError};

@@ -21,7 +21,7 @@ use board::Board;
 use progress::Progress;
 
 use crate::format::frame::SchemaId;
-use crate::format::{self, Decoded, Decoder, Encoder, Layout, Record};
+use crate::format::{Decoded, Decoder, Encoder, Layout, Record};
 use crate::kafka::admin::{Admin, NewTopic};
 use crate::kafka::consumer::Reader;
 use crate::kafka::{KafkaError, Kind};
@@ -29,8 +29,8 @@ use crate::model::environment::Kafka;
 use crate::model::product::{Origin, Source};
 use crate::model::{Mesh, Product};
 use crate::plan::{Bound, ProductContract};
-use crate::registry::{Registry, RegistryError, Written};
-use crate::schema;
+use crate::registry::{Registry, RegistryError};
+use crate::schema::{self, Written};
 use crate::sql::query::{Input, Query};
 
 /// The topic of records that can't be used, of all products.
@@ -449,9 +449,7 @@ impl Shared<'_> {
             for id in &decoded.missing {
                 match self.runtime.block_on(self.writer_schema(*id, input)) {
                     // A schema that does not fit makes its records bad; the decoder says so of each.
-                    Ok(Ok(schema)) => {
-                        drop(decoder.add_schema(*id, format::Written { text: &schema.text, references: &schema.references }));
-                    }
+                    Ok(Ok(schema)) => drop(decoder.add_schema(*id, &schema)),
                     Ok(Err(reason)) => decoder.refuse_schema(*id, &reason),
                     Err(error) => {
                         self.event(Event::Note { product: product.into(), text: format!("waits for the registry: {error}") });

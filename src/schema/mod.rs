@@ -37,6 +37,13 @@ pub struct Reference {
     pub references: Vec<Reference>,
 }
 
+/// A schema that records were written with, as it was registered: its text, and all that it refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub text: String,
+    pub references: Vec<Reference>,
+}
+
 /// Why a text is no schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
