@@ -40,6 +40,10 @@ mesh=$(realpath "$mesh")
 servers() {
   if [ -n "${MESH_BOOTSTRAP:-}" ] && [ -n "${MESH_REGISTRY:-}" ]; then return; fi
   own_servers=yes
+  start
+}
+
+start() {
   local addresses
   addresses=$("$stack" start "$work/servers") || fail "the servers did not start"
   eval "$addresses"
@@ -108,18 +112,27 @@ verify() {
   python3 -B "$here/verify.py" "$work/dumps" "$1" || fail "the topics do not hold what they must"
 }
 
-# wipe: all topics and subjects of the products vanish, so that the servers are as good as new.
+# wipe: the servers are as good as new. Our own are begun anew: a registry that was asked to delete a subject while an
+# apply had just been killed once kept its answer for half an hour. From those that were given, all topics and subjects
+# of the products vanish.
 wipe() {
+  if [ -n "$own_servers" ]; then
+    "$stack" stop "$work/servers"
+    rm -rf "$work/servers"
+    start
+    return
+  fi
   local subject topics='(customers|stations|system|inventory)\..*|_mesh.*|mesh.*'
   kafka kafka-topics --delete --if-exists --topic "$topics" >/dev/null
   for _ in $(seq 50); do
     if ! kafka kafka-topics --list | grep -Eqx "$topics"; then break; fi
   done
-  for subject in $(curl -fsS "$MESH_REGISTRY/subjects" | tr -d '[]"' | tr ',' ' '); do
-    curl -fsS -o /dev/null -X DELETE "$MESH_REGISTRY/subjects/$subject"
-    curl -fsS -o /dev/null -X DELETE "$MESH_REGISTRY/subjects/$subject?permanent=true"
+  for subject in $(registry /subjects | tr -d '[]"' | tr ',' ' '); do
+    registry "/subjects/$subject" -o /dev/null -X DELETE
+    registry "/subjects/$subject?permanent=true" -o /dev/null -X DELETE
   done
 }
+registry() { curl -fsS --max-time 60 "$MESH_REGISTRY$1" "${@:2}"; }
 
 # between LOW HIGH: a random number of milliseconds.
 between() { echo $(($1 + (RANDOM * 32768 + RANDOM) % ($2 - $1 + 1))); }
