@@ -15,12 +15,14 @@ use mesh::model::{Environment, Mesh, Texts};
 use mesh::plan::{self, Bound, Desired, Options, OwnTopics, Plan};
 use mesh::registry::Registry;
 use mesh::report;
-use servers::servers;
+use servers::Servers;
 
 mod servers;
 
 /// The servers, and names that nobody else has.
 struct Stage {
+    #[allow(dead_code, reason = "kept until the test ends")]
+    servers: Servers,
     prefix: String,
     folder: tempfile::TempDir,
     environment: Environment,
@@ -33,10 +35,11 @@ impl Stage {
         let (stage, now) = (STAGES.fetch_add(1, Ordering::Relaxed), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
         let prefix = format!("t{}-{}-{stage}", std::process::id(), now.as_micros());
         let mut environment = Environment::local();
-        environment.kafka.bootstrap.clone_from(&servers().bootstrap);
-        environment.registry.url.clone_from(&servers().registry);
+        let servers = Servers::get();
+        environment.kafka.bootstrap.clone_from(&servers.bootstrap);
+        environment.registry.url.clone_from(&servers.registry);
         let own = OwnTopics { catalog: format!("{prefix}._mesh"), progress: format!("{prefix}._mesh.progress") };
-        Stage { prefix, folder: tempfile::tempdir().unwrap(), environment, own }
+        Stage { servers, prefix, folder: tempfile::tempdir().unwrap(), environment, own }
     }
 
     fn topic(&self, name: &str) -> String {

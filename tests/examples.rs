@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use servers::servers;
+use servers::Servers;
 
 mod servers;
 
@@ -23,18 +23,18 @@ fn copy(example: &str) -> tempfile::TempDir {
     folder
 }
 
-fn mesh(folder: &Path, arguments: &[&str]) -> String {
+fn mesh(servers: &Servers, folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
     command.args(arguments).current_dir(folder);
-    let output = command.env("MESH_BOOTSTRAP", &servers().bootstrap).env("MESH_REGISTRY", &servers().registry).output().unwrap();
+    let output = command.env("MESH_BOOTSTRAP", &servers.bootstrap).env("MESH_REGISTRY", &servers.registry).output().unwrap();
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "mesh {}: {}\n{talk}", arguments.join(" "), output.status);
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The rows that are left of a table.
-fn rows(folder: &Path, product: &str) -> BTreeMap<String, Value> {
-    let text = mesh(folder, &["tail", product, "-f", ".", "--from", "earliest", "--until-end", "-o", "json"]);
+fn rows(servers: &Servers, folder: &Path, product: &str) -> BTreeMap<String, Value> {
+    let text = mesh(servers, folder, &["tail", product, "-f", ".", "--from", "earliest", "--until-end", "-o", "json"]);
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     records.map(|record| (record["key"].to_string(), record["value"].clone())).collect()
 }
@@ -48,7 +48,7 @@ fn histogram(values: &[f64], (lo, hi): (f64, f64), bins: usize) -> Vec<usize> {
 
 #[test]
 fn temperatures_are_counted_in_histograms() {
-    let project = copy("temperature");
+    let (servers, project) = (Servers::get(), copy("temperature"));
     std::fs::create_dir(project.path().join("data")).unwrap();
     let mut expected: BTreeMap<&str, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     for (room, mean) in [("kitchen", 21.0), ("cellar", 2.0), ("attic", 38.0)] {
@@ -66,10 +66,10 @@ fn temperatures_are_counted_in_histograms() {
         }
         std::fs::write(project.path().join(format!("data/{room}.jsonl")), lines).unwrap();
     }
-    mesh(project.path(), &["apply", "-f", ".", "--yes"]);
-    mesh(project.path(), &["run", "-f", ".", "--until-idle"]);
+    mesh(&servers, project.path(), &["apply", "-f", ".", "--yes"]);
+    mesh(&servers, project.path(), &["run", "-f", ".", "--until-idle"]);
     for (room, sensors) in expected {
-        let rows = rows(project.path(), &format!("hist-{room}"));
+        let rows = rows(&servers, project.path(), &format!("hist-{room}"));
         assert_eq!(rows.len(), sensors.len(), "{room}: {rows:?}");
         for (sensor, values) in sensors {
             let row = rows.values().find(|row| row["sensor"] == json!(sensor)).expect("a row of each sensor");

@@ -17,7 +17,7 @@ use mesh::kafka::consumer::{End, Reader};
 use mesh::kafka::producer::{Header, Outcome, Transactional};
 use mesh::kafka::{Admin, Kind};
 use mesh::model::environment::Kafka;
-use servers::servers;
+use servers::Servers;
 
 mod servers;
 
@@ -25,6 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A broker, and the topics that a test made there.
 struct Broker {
+    #[allow(dead_code, reason = "kept until the test ends")]
+    servers: Servers,
     kafka: Kafka,
     admin: Admin,
     topics: Vec<String>,
@@ -32,10 +34,10 @@ struct Broker {
 
 impl Broker {
     async fn connect() -> Broker {
-        let bootstrap = servers().bootstrap.clone();
-        let kafka = Kafka { bootstrap, security: None };
+        let servers = Servers::get();
+        let kafka = Kafka { bootstrap: servers.bootstrap.clone(), security: None };
         let admin = Admin::connect(&kafka, Path::new("."), DEADLINE).await.expect("a broker");
-        Broker { kafka, admin, topics: Vec::new() }
+        Broker { servers, kafka, admin, topics: Vec::new() }
     }
 
     /// A topic of the test's own, there to be used.

@@ -14,7 +14,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mesh::format;
@@ -26,18 +25,16 @@ use mesh::model::environment::{Kafka, Registry as RegistryAddress};
 use mesh::model::product::Format;
 use mesh::registry::Registry;
 use serde_json::{Value, json};
-use servers::servers;
+use servers::Servers;
 
 mod servers;
-
-static APPLIES: Mutex<()> = Mutex::new(());
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Servers, and a project of its own with manifests whose names nobody else has.
 struct Project {
+    servers: Servers,
     kafka: Kafka,
-    registry: String,
     runtime: tokio::runtime::Runtime,
     folder: tempfile::TempDir,
     suffix: String,
@@ -45,7 +42,8 @@ struct Project {
 
 impl Project {
     fn new() -> Project {
-        let (bootstrap, registry) = (servers().bootstrap.clone(), servers().registry.clone());
+        let servers = Servers::get();
+        let kafka = Kafka { bootstrap: servers.bootstrap.clone(), security: None };
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("products")).unwrap();
         // What makes it the root of a project.
@@ -53,7 +51,7 @@ impl Project {
         let suffix =
             folder.path().file_name().unwrap().to_string_lossy().to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        Project { kafka: Kafka { bootstrap, security: None }, registry, runtime, folder, suffix }
+        Project { servers, kafka, runtime, folder, suffix }
     }
 
     /// Writes a file of the project; `SUFFIX` in it becomes what makes the test's names unique.
@@ -70,9 +68,9 @@ impl Project {
     fn mesh(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
         command.args(arguments).current_dir(self.folder.path());
-        command.env("MESH_BOOTSTRAP", &self.kafka.bootstrap).env("MESH_REGISTRY", &self.registry);
+        command.env("MESH_BOOTSTRAP", &self.kafka.bootstrap).env("MESH_REGISTRY", &self.servers.registry);
         // Two applies at once would fence each other, as they should.
-        let _turn = (arguments.first() == Some(&"apply")).then(|| APPLIES.lock().unwrap_or_else(PoisonError::into_inner));
+        let _turn = (arguments.first() == Some(&"apply")).then(|| self.servers.turn());
         command.output().unwrap()
     }
 
@@ -85,7 +83,7 @@ impl Project {
     }
 
     fn registry(&self) -> Registry {
-        Registry::connect(&RegistryAddress { url: self.registry.clone(), basic: None }, Path::new(".")).unwrap()
+        Registry::connect(&RegistryAddress { url: self.servers.registry.clone(), basic: None }, Path::new(".")).unwrap()
     }
 
     fn schema_id(&self, subject: &str) -> i32 {
@@ -181,6 +179,7 @@ spec:
   shape: stream
   key: [id]
   topic: {name: readings.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  time: {idle: 50ms}
   schema: {format: json, file: ../schemas/readings.json}
 ---
 apiVersion: mesh/v1
@@ -289,6 +288,7 @@ spec:
   shape: stream
   key: [id]
   topic: {name: orders.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  time: {idle: 50ms}
   schema: {format: json, file: ../schemas/orders.json}
 ---
 apiVersion: mesh/v1
@@ -476,6 +476,7 @@ metadata: {name: scales-SUFFIX}
 spec:
   shape: stream
   topic: {name: scales.SUFFIX, partitions: 1, config: {retention.ms: -1}}
+  time: {idle: 50ms}
   schema: {format: FORMAT, file: ../schemas/scale.ENDING}
 ---
 apiVersion: mesh/v1
@@ -499,7 +500,7 @@ fn a_schema_that_refers_to_another(format: Format, ending: &str, contract: &str,
     let (subject, units) = (format!("{topic}-value"), project.name("units.SUFFIX"));
     let register = |subject: &str, body: Value| -> i32 {
         let call = async {
-            let url = format!("{}/subjects/{subject}/versions", project.registry);
+            let url = format!("{}/subjects/{subject}/versions", project.servers.registry);
             let answer: Value = reqwest::Client::new().post(url).json(&body).send().await.unwrap().json().await.unwrap();
             answer["id"].as_i64().unwrap_or_else(|| panic!("{answer}")) as i32
         };
@@ -626,6 +627,7 @@ metadata: {name: poisoned-SUFFIX}
 spec:
   shape: stream
   topic: {name: poisoned.SUFFIX, partitions: 1, config: {retention.ms: -1, max.message.bytes: 20000000}}
+  time: {idle: 50ms}
   schema: {format: FORMAT, file: ../schemas/FILE}
 ---
 apiVersion: mesh/v1
@@ -673,7 +675,7 @@ fn poison_is_put_aside(format: Format, ending: &str, schema: &str) {
     for at in 0..poisoned_records() {
         if at % 20 == 7 {
             // A few are large.
-            let large = Some(framed(id, &vec![b'7'; 10 << 20])).filter(|_| at / 20 < 2);
+            let large = (at / 20 < 2).then(|| framed(id, &vec![b'7'; 10 << 20]));
             let bytes = if large.is_some() { large } else { kinds[poison.len() % kinds.len()].clone() };
             poison.push(bytes.clone());
             records.push((None, bytes));

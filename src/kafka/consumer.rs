@@ -173,6 +173,7 @@ pub(super) fn offsets(client: &Client, partitions: &[(&str, i32)], at: At) -> Re
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
+    native::reach(&client.native, PATIENCE).map_err(|fault| client.error(OPERATION, &fault))?;
     let ask = |at| {
         let found = native::list_offsets(&client.native, partitions, at, PATIENCE).and_then(native::Call::wait);
         in_order(client, OPERATION, partitions, found.map_err(|fault| client.error(OPERATION, &fault))?)

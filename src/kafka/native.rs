@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -245,6 +245,8 @@ impl Signs {
 pub(super) struct Client {
     rk: NonNull<sys::rd_kafka_t>,
     signs: Arc<Signs>,
+    /// Whether a broker has answered, see [`reach`].
+    reached: AtomicBool,
 }
 
 // SAFETY: the library's client may be used by any number of threads at once, as its documentation says.
@@ -278,7 +280,7 @@ impl Client {
         // When there is none, the library has freed the settings' interceptors: freeing the rest would free those again.
         std::mem::forget(conf);
         let rk = NonNull::new(rk).ok_or_else(|| Fault::new(code::INVALID_ARGUMENT, buffer.text()))?;
-        Ok(Arc::new(Client { rk, signs }))
+        Ok(Arc::new(Client { rk, signs, reached: AtomicBool::new(false) }))
     }
 
     fn rk(&self) -> *mut sys::rd_kafka_t {
@@ -1126,17 +1128,51 @@ pub(super) fn group_offsets(client: &Client, partitions: &[(&str, i32)], timeout
 
 /// The names of all topics. It blocks; the library has no other way.
 pub(super) fn topic_names(client: &Client, timeout: Duration) -> Result<Vec<String>, Fault> {
+    metadata(client, true, timeout, |found| {
+        let count = usize::try_from(found.topic_cnt).unwrap_or(0);
+        // SAFETY: the object has that many topics; only their names are read.
+        (0..count).map(|at| unsafe { text((*found.topics.add(at)).topic) }).collect()
+    })
+}
+
+/// Waits until one of the cluster's brokers has answered. To be called before the library looks for the leader of a partition
+/// or for a coordinator: it (2.12) looks at once, in vain while nothing is connected, and then not for three seconds, or half a
+/// second. That what it was bootstrapped with has answered is not enough: that connection is closed as soon as the brokers'
+/// addresses are known.
+pub(super) fn reach(client: &Client, timeout: Duration) -> Result<(), Fault> {
+    if client.reached.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let deadline = Instant::now() + timeout;
+    // It may answer a few times more before it closes; where it stays, it serves.
+    for _ in 0..10 {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if metadata(client, false, left, |found| found.orig_broker_id)? >= 0 {
+            break;
+        }
+    }
+    client.reached.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Asks a broker for the names of all topics, or of those only that the client uses.
+fn metadata<T>(
+    client: &Client,
+    all: bool,
+    timeout: Duration,
+    read: impl FnOnce(&sys::rd_kafka_metadata) -> T,
+) -> Result<T, Fault> {
     let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
+    let answer = &raw mut metadata;
     // SAFETY: the client is alive, `metadata` is written only when there is no error.
-    let code = unsafe { sys::rd_kafka_metadata(client.rk(), 1, std::ptr::null_mut(), &raw mut metadata, millis(timeout)) } as i32;
+    let code =
+        unsafe { sys::rd_kafka_metadata(client.rk(), i32::from(all), std::ptr::null_mut(), answer, millis(timeout)) } as i32;
     // SAFETY: null, or a living object that is ours.
     let Some(found) = (unsafe { metadata.as_ref() }) else { return Err(Fault::of(code)) };
-    let count = usize::try_from(found.topic_cnt).unwrap_or(0);
-    // SAFETY: the object has that many topics; only their names are read.
-    let names = (0..count).map(|at| unsafe { text((*found.topics.add(at)).topic) }).collect();
+    let found = read(found);
     // SAFETY: ours, and not used any more.
     unsafe { sys::rd_kafka_metadata_destroy(metadata) };
-    Ok(names)
+    Ok(found)
 }
 
 /// An ACL, or a filter when a part is left out.
@@ -1728,6 +1764,9 @@ impl Writer {
 
     /// Takes over the transactional id: fences its former owner and ends what that left open.
     pub(super) fn init(&self, timeout: Duration) -> Result<(), Fault> {
+        let deadline = Instant::now() + timeout;
+        reach(&self.client, timeout)?;
+        let timeout = deadline.saturating_duration_since(Instant::now());
         // SAFETY: the client is alive; an error is freed.
         unsafe { Fault::take(sys::rd_kafka_init_transactions(self.client.rk(), millis(timeout))) }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -92,8 +93,12 @@ impl Registry {
             let password = resolve(&declared.password, root).map_err(|message| setup(&endpoint, message))?;
             basic = Some((declared.username.clone(), password));
         }
-        let client =
-            Client::builder().connect_timeout(CONNECT).timeout(ATTEMPT).user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")));
+        // Where a redirect is followed, a POST becomes a GET.
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(ATTEMPT)
+            .redirect(Policy::none())
+            .user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")));
         let http = client.build().map_err(|error| setup(&endpoint, error.without_url().to_string()))?;
         Ok(Registry { http, base, endpoint, basic, permits: Semaphore::new(CONCURRENT) })
     }
@@ -316,6 +321,10 @@ impl Registry {
                 None if bytes.is_empty() && call.method == Method::DELETE => Ok(Some(Value::Null)),
                 None => error(Kind::Malformed, format!("it answered with {}", looks_like(bytes))),
             },
+            (300..=399, _) => {
+                let message = format!("it sends to another address (HTTP {status}); its URL must be the one where it answers");
+                error(Kind::Malformed, message)
+            }
             (401 | 403, _) => error(Kind::Unauthorised, format!("not authorised (HTTP {status})")),
             // Unknown subject, version, schema; no level of its own.
             (404, Some(40401..=40403 | 40408)) => Ok(None),
@@ -507,6 +516,7 @@ mod tests {
         insta::assert_snapshot!(latest_error("200 OK", "{\"version\": 1, \"sch", 1).await, @"registry URL: could not read version latest of subject orders-value: it answered with JSON that is broken off");
         insta::assert_snapshot!(latest_error("200 OK", "{\"version\": 1}", 1).await, @"registry URL: could not read version latest of subject orders-value: its answer lacks a schema id");
         insta::assert_snapshot!(latest_error("404 Not Found", "not here", 1).await, @"registry URL: could not read version latest of subject orders-value: there is no schema registry under this address (HTTP 404); its URL may need a path");
+        insta::assert_snapshot!(latest_error("301 Moved\r\nLocation: /", "", 1).await, @"registry URL: could not read version latest of subject orders-value: it sends to another address (HTTP 301); its URL must be the one where it answers");
         insta::assert_snapshot!(latest_error("401 Unauthorized", "{}", 1).await, @"registry URL: could not read version latest of subject orders-value: not authorised (HTTP 401)");
         insta::assert_snapshot!(latest_error("422 X", r#"{"error_code":42201,"message":"bad schema"}"#, 1).await, @"registry URL: could not read version latest of subject orders-value: it refused (HTTP 422): bad schema");
     }
