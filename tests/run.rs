@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh::format;
 use mesh::kafka::Admin;
@@ -90,8 +90,10 @@ impl Project {
         self.runtime.block_on(self.registry().latest(subject)).unwrap().expect("a registered schema").schema.id
     }
 
-    /// Commits records to a topic: key and value.
+    /// Commits records to a topic: key and value. Returns when readers of committed records get to see them: a broker writes
+    /// the mark of a transaction a moment after it has answered to the commit.
     fn write(&self, topic: &str, records: &[(Option<Vec<u8>>, Option<Vec<u8>>)]) {
+        let end = self.end(topic) + records.len() as i64 + 1;
         let mut writer = Transactional::new(&self.kafka, Path::new("."), &format!("test-{topic}")).unwrap();
         assert_eq!(writer.init(), Outcome::Done);
         assert_eq!(writer.begin(), Outcome::Done);
@@ -99,6 +101,10 @@ impl Project {
             writer.send(topic, Some(0), key.as_deref(), value.as_deref(), Some(1_700_000_000_000 + at as i64), &[]).unwrap();
         }
         assert_eq!(writer.commit(), Outcome::Done);
+        let started = Instant::now();
+        while self.end(topic) < end {
+            assert!(started.elapsed() < DEADLINE, "{topic} does not reach {end}");
+        }
     }
 
     /// Every committed record of a topic.
@@ -179,7 +185,6 @@ spec:
   shape: stream
   key: [id]
   topic: {name: readings.SUFFIX, partitions: 1, config: {retention.ms: -1}}
-  time: {idle: 50ms}
   schema: {format: json, file: ../schemas/readings.json}
 ---
 apiVersion: mesh/v1
@@ -288,7 +293,6 @@ spec:
   shape: stream
   key: [id]
   topic: {name: orders.SUFFIX, partitions: 1, config: {retention.ms: -1}}
-  time: {idle: 50ms}
   schema: {format: json, file: ../schemas/orders.json}
 ---
 apiVersion: mesh/v1
@@ -476,7 +480,6 @@ metadata: {name: scales-SUFFIX}
 spec:
   shape: stream
   topic: {name: scales.SUFFIX, partitions: 1, config: {retention.ms: -1}}
-  time: {idle: 50ms}
   schema: {format: FORMAT, file: ../schemas/scale.ENDING}
 ---
 apiVersion: mesh/v1
@@ -627,7 +630,6 @@ metadata: {name: poisoned-SUFFIX}
 spec:
   shape: stream
   topic: {name: poisoned.SUFFIX, partitions: 1, config: {retention.ms: -1, max.message.bytes: 20000000}}
-  time: {idle: 50ms}
   schema: {format: FORMAT, file: ../schemas/FILE}
 ---
 apiVersion: mesh/v1
