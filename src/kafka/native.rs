@@ -1155,7 +1155,7 @@ pub(super) fn reach(client: &Client, timeout: Duration) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Asks a broker for the names of all topics, or of those only that the client uses.
+/// Asks a broker for the metadata of all topics, or of those only that the client uses, and takes out of it what `read` wants.
 fn metadata<T>(
     client: &Client,
     all: bool,
