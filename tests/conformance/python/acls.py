@@ -1,24 +1,28 @@
 """ACLs: created, described by every kind of filter, deleted, and what is refused."""
-import time
-
 from confluent_kafka.admin import AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-from kit import PATIENCE, RUN, admin, named, part, told
+from kit import PATIENCE, RUN, admin, named, part, told, until
 
 client = admin()
 R, P, O, T = ResourceType, ResourcePatternType, AclOperation, AclPermissionType
+EVERY = (R.ANY, None, P.ANY, None, None, O.ANY, T.ANY)
 alice, bob = f"User:alice-{RUN}", f"User:bob-{RUN}"
-# what is no longer there, by the answers to delete
-gone = set()
+# what should be there, by the answers to create and to delete
+there = set()
 
 
 def binding_text(acl):
     return f"{acl.restype.name} {acl.name} {acl.resource_pattern_type.name} {acl.principal} {acl.host} {acl.operation.name} {acl.permission_type.name}"
 
 
+def made(binding, future):
+    future.result(PATIENCE)
+    there.update(binding_text(acl) for acl in ours([binding]))
+
+
 def create(*bindings):
     for binding, future in client.create_acls(list(bindings)).items():
-        told(f"create {binding_text(binding)}", lambda: future.result(PATIENCE))
+        told(f"create {binding_text(binding)}", lambda: made(binding, future))
 
 
 def texts(acls):
@@ -34,18 +38,15 @@ def found(label, *filter):
     told(label, lambda: texts(ours(client.describe_acls(AclBindingFilter(*filter)).result(PATIENCE))))
 
 
-def left(*filter):
-    """Apache Kafka answers to a change before those who answer questions know of it: what is gone may be told for a moment."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        acls = ours(client.describe_acls(AclBindingFilter(*filter)).result(PATIENCE))
-        if gone.isdisjoint(binding_text(acl) for acl in acls):
-            break
-    found("left", *filter)
+def caught_up():
+    """Apache Kafka answers a change before its broker has heard."""
+    def seen():
+        return {binding_text(acl) for acl in ours(client.describe_acls(AclBindingFilter(*EVERY)).result(PATIENCE))}
+    until(lambda: seen() == there, what=f"{there}")
 
 
 def taken(acls):
-    gone.update(binding_text(acl) for acl in acls)
+    there.difference_update(binding_text(acl) for acl in acls)
     return texts(acls)
 
 
@@ -75,10 +76,11 @@ for bad in ((R.TOPIC, orders, P.LITERAL, "alice", "*", O.READ, T.ALLOW), (R.TOPI
             (R.TOPIC, orders, P.LITERAL, alice, "*", O.READ, T.ANY), (R.BROKER, "another-cluster", P.LITERAL, alice, "*", O.ALTER, T.ALLOW),
             (R.TOPIC, orders, P.LITERAL, alice, "", O.READ, T.ALLOW), (R.GROUP, group, P.LITERAL, alice, "*", O.WRITE, T.ALLOW),
             (R.TOPIC, "a b", P.LITERAL, alice, "*", O.READ, T.ALLOW), (R.TOPIC, orders, P.LITERAL, "", "*", O.READ, T.ALLOW)):
-    told(f"create {[getattr(x, 'name', x) for x in bad]}", lambda: list(client.create_acls([AclBinding(*bad)]).values())[0].result(PATIENCE))
+    told(f"create {[getattr(x, 'name', x) for x in bad]}", lambda: made(*next(iter(client.create_acls([AclBinding(*bad)]).items()))))
 
 part("describe")
-found("all", R.ANY, None, P.ANY, None, None, O.ANY, T.ANY)
+caught_up()
+found("all", *EVERY)
 found("topics", R.TOPIC, None, P.ANY, None, None, O.ANY, T.ANY)
 found("literal by name", R.TOPIC, orders, P.LITERAL, None, None, O.ANY, T.ANY)
 found("prefixed by name", R.TOPIC, order, P.PREFIXED, None, None, O.ANY, T.ANY)
@@ -99,7 +101,9 @@ part("delete")
 deleted("one", (R.TOPIC, orders, P.LITERAL, alice, "*", O.READ, T.ALLOW))
 deleted("none", (R.TOPIC, orders, P.LITERAL, alice, "*", O.READ, T.ALLOW))
 deleted("two filters", (R.TOPIC, orders, P.MATCH, alice, None, O.ANY, T.ANY), (R.GROUP, None, P.ANY, alice, None, O.ANY, T.ANY))
-left(R.ANY, None, P.ANY, None, None, O.ANY, T.ANY)
+caught_up()
+found("left", *EVERY)
 deleted("bob's", (R.ANY, None, P.ANY, bob, None, O.ANY, T.ANY))
 deleted("alice's", (R.ANY, None, P.ANY, alice, None, O.ANY, T.ANY))
-left(R.ANY, None, P.ANY, None, None, O.ANY, T.ANY)
+caught_up()
+found("left", *EVERY)
